@@ -1,0 +1,55 @@
+# The verbs of this repository. Each does its own set-up: a virtual environment in .venv with pinned and hashed requirements.
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(if $(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null),$(p))))
+BIN := .venv/bin
+DISTRIBUTIONS := schemas services/allocator services/notifier deploy/local
+PROJECTS := $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+COMPILE = $(BIN)/uv pip compile --quiet $(PROJECTS) --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	--no-emit-package backorder-schemas --no-emit-package backorder-allocator --no-emit-package backorder-notifier --no-emit-package backorder-local
+
+.PHONY: demo test check bench run clean requirements setup setup-dev
+.DELETE_ON_ERROR:
+
+demo: setup ## Replay real purchases through the whole system. make demo ARGS="--lines 5000 --keep"
+	@$(BIN)/backorder demo $(ARGS)
+
+run: setup ## The whole stack without data, until Ctrl-C
+	@$(BIN)/backorder up $(ARGS)
+
+test: setup-dev ## All tests, on a real Kafka, PostgreSQL and mail server
+	$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev ## Lint, types, import contracts, schema compatibility
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m backorder_schemas.export --check
+
+bench: setup-dev ## Orders per second, first consumed to last published
+	@$(BIN)/python -m tests.bench.throughput $(ARGS)
+
+clean: ## Remove the virtual environment and everything that was built
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+requirements: setup-dev ## Resolve requirements/*.txt anew
+	$(COMPILE) requirements/run.in --output-file requirements/run.txt --upgrade
+	$(COMPILE) requirements/run.in requirements/dev.in --output-file requirements/dev.txt --upgrade
+
+setup: .venv/run.stamp
+setup-dev: .venv/dev.stamp
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Backorder needs Python 3.11 or newer: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) could not make a virtual environment (on Debian: install python3-venv)" >&2; exit 2; }
+
+.venv/run.stamp: requirements/run.txt $(PROJECTS) | .venv/bin/python
+	@echo "Installing pinned requirements into .venv (the first time downloads about 350 MB)" >&2
+	@$(PIP) install --require-hashes -r requirements/run.txt
+	@$(PIP) install --no-deps --no-build-isolation $(addprefix -e ./,$(DISTRIBUTIONS))
+	@touch $@
+
+.venv/dev.stamp: requirements/dev.txt .venv/run.stamp
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
