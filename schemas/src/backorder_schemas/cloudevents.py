@@ -1,0 +1,69 @@
+"""CloudEvents 1.0 on Kafka: the headers we write, and what we take from the envelopes of others."""
+
+import re
+from typing import Any
+
+_PREFIX = "backorder"
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def cloudevent_headers(
+    *,
+    type: str,  # noqa: A002 (the names of CloudEvents)
+    id: str,  # noqa: A002
+    time: str,
+    subject: str,
+    source: str,
+    traceparent: str | None,
+) -> list[tuple[str, bytes]]:
+    """Headers of a message in binary mode. `type` is the message's name, `time` RFC 3339, `subject` the key."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id.encode()),
+        ("ce_type", f"{_PREFIX}.{type}.v1".encode()),
+        ("ce_source", source.encode()),
+        ("ce_time", time.encode()),
+        ("ce_subject", subject.encode()),
+        ("content-type", b"application/json"),
+    ]
+    if traceparent is not None:
+        headers.append(("traceparent", traceparent.encode()))
+    return headers
+
+
+def is_structured(headers: dict[str, bytes | None]) -> bool:
+    """Whether the content type says that the value is a whole CloudEvent."""
+    content_type = headers.get("content-type")
+    return content_type is not None and content_type.lower().startswith(b"application/cloudevents")
+
+
+def header_attributes(headers: dict[str, bytes | None]) -> dict[str, str]:
+    """Attributes of a CloudEvent in binary mode. What is not UTF-8 is left out: nobody can have meant it for us."""
+    attributes = {}
+    for name in ("type", "id"):
+        value = headers.get(f"ce_{name}")
+        if value is not None:
+            try:
+                attributes[name] = value.decode()
+            except UnicodeDecodeError:
+                continue
+    return attributes
+
+
+def header_traceparent(headers: dict[str, bytes | None]) -> str | None:
+    """The trace that a message belongs to, from its headers."""
+    for name in ("ce_traceparent", "traceparent"):
+        value = headers.get(name)
+        if value is not None and (found := as_traceparent(value.decode("latin-1"))) is not None:
+            return found
+    return None
+
+
+def as_traceparent(value: Any) -> str | None:
+    """A W3C traceparent, or None for anything else: a broken one must not be passed on."""
+    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+
+
+def name_in(dotted: str, known: Any) -> str:
+    """The message's name in a type such as `com.shop.OrderPlaced` or `backorder.OrderPlaced.v1`; else all of it."""
+    return next((part for part in reversed(dotted.split(".")) if part in known), dotted)
