@@ -1,0 +1,136 @@
+"""Messages that can never be used: kept byte for byte, then published to `allocator.dlq`, and driven again on demand."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+
+from backorder_allocator.statements import Connection, run
+
+Headers = tuple[tuple[str, bytes | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is kept as a dead letter, and why. `topic` is without prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    at: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """A kept dead letter."""
+
+    dead_letter_id: int
+    topic: str
+    partition: int
+    offset: int
+    record_at: datetime
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    reason: str
+    detail: str
+    failed_at: datetime
+    redrives: int
+    resolved_at: datetime | None
+    outcome: str | None
+
+
+async def keep(connection: Connection, refused: Iterable[Refused], now: datetime) -> None:
+    """Keep records as dead letters, in the caller's transaction."""
+    rows = [
+        (
+            each.topic,
+            each.partition,
+            each.offset,
+            each.at,
+            each.key,
+            each.value,
+            _array(name.encode("utf-8", "surrogatepass") for name, _ in each.headers),
+            _array(value for _, value in each.headers),
+            each.reason,
+            storable(each.detail),
+        )
+        for each in refused
+    ]
+    if rows:
+        await run(connection, "keep_dead_letters", *map(list, zip(*rows, strict=True)), now)
+
+
+async def unpublished(connection: Connection, limit: int) -> list[DeadLetterRow]:
+    return [_row(row) for row in await run(connection, "dead_letters_to_publish", limit)]
+
+
+async def mark_published(connection: Connection, ids: Sequence[int], relay_epoch: int) -> None:
+    await run(connection, "mark_dead_letters_published", list(ids), relay_epoch)
+
+
+async def find(
+    connection: Connection,
+    *,
+    dead_letter_id: int | None = None,
+    reason: str | None = None,
+    resolved_too: bool = False,
+    limit: int = 1000,
+) -> list[DeadLetterRow]:
+    """Dead letters, oldest first."""
+    return [_row(row) for row in await run(connection, "dead_letters_by", dead_letter_id, reason, resolved_too, limit)]
+
+
+async def lock_unresolved(connection: Connection, dead_letter_id: int) -> bool:
+    """Lock a dead letter; False if it is gone or was driven again with success meanwhile."""
+    rows = await run(connection, "lock_dead_letter", dead_letter_id)
+    return bool(rows) and rows[0]["resolved_at"] is None
+
+
+async def note_redrive(
+    connection: Connection,
+    dead_letter_id: int,
+    resolved_at: datetime | None,
+    outcome: str,
+    reason: str | None = None,
+    detail: str | None = None,
+) -> None:
+    detail = None if detail is None else storable(detail)
+    await run(connection, "note_redrive", dead_letter_id, resolved_at, outcome, reason, detail)
+
+
+def storable(text: str) -> str:
+    """Text that PostgreSQL takes: no NUL, no lone surrogates; at most 2,000 characters."""
+    return text[:2000].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _array(items: Iterable[bytes | None]) -> str:
+    return json.dumps([None if item is None else b64encode(item).decode("ascii") for item in items])
+
+
+def _row(row: asyncpg.Record) -> DeadLetterRow:
+    names = (name.decode("utf-8", "surrogatepass") for name in row["header_names"])
+    return DeadLetterRow(
+        row["dead_letter_id"],
+        row["topic"],
+        row["partition"],
+        row["record_offset"],
+        row["record_at"],
+        row["key"],
+        row["value"],
+        tuple(zip(names, row["header_values"], strict=True)),
+        row["reason"],
+        row["detail"],
+        row["failed_at"],
+        row["redrives"],
+        row["resolved_at"],
+        row["outcome"],
+    )

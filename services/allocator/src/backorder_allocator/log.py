@@ -1,0 +1,63 @@
+"""The event log as the relay sees it: whose turn it is to publish, what comes next, and how far it is."""
+
+from dataclasses import dataclass
+
+from backorder_allocator.errors import LeaseLostError
+from backorder_allocator.events import SealedEvent
+from backorder_allocator.statements import Connection, run
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to publish. `epoch` fences whoever held it before; `seq` and `journal` are the position it begins at."""
+
+    epoch: int
+    seq: int
+    journal: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """An event and its place in the log."""
+
+    seq: int
+    journal: int
+    event: SealedEvent
+
+
+async def take_lease(connection: Connection, holder: str, seconds: float) -> Lease | None:
+    """Take or renew the lease; None while another process holds it."""
+    rows = await run(connection, "take_relay_lease", holder, seconds)
+    return Lease(rows[0]["epoch"], rows[0]["seq"], rows[0]["journal"]) if rows else None
+
+
+async def give_lease_back(connection: Connection, holder: str, epoch: int) -> None:
+    await run(connection, "release_relay_lease", holder, epoch)
+
+
+async def events_to_publish(connection: Connection, position: Lease, limit: int) -> list[LoggedEvent]:
+    """The next events after a position, in log order."""
+    return [
+        LoggedEvent(
+            row["seq"],
+            row["number"],
+            SealedEvent(
+                row["topic"],
+                row["key"],
+                row["version"],
+                row["id"],
+                row["type"],
+                row["occurred_at"],
+                row["caused_by"],
+                row["traceparent"],
+                row["value"],
+            ),
+        )
+        for row in await run(connection, "events_to_publish", position.journal, position.seq, limit)
+    ]
+
+
+async def move(connection: Connection, position: Lease) -> None:
+    """Move the position. Raises LeaseLostError if another holder took over meanwhile."""
+    if not await run(connection, "move_relay", position.epoch, position.seq, position.journal):
+        raise LeaseLostError(f"the relay's epoch {position.epoch} is over: another process publishes now")

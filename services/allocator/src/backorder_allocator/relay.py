@@ -1,0 +1,140 @@
+"""The relay publishes what was committed: every event at least once, in log order, by one process at a time.
+
+Its position moves only after Kafka has acknowledged, so a crash repeats events (with the same ids) and loses none. Whoever
+takes the lease over gets a new epoch; one that was frozen and wakes up can't move the position any more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from backorder_allocator import dead_letters, log, telemetry
+from backorder_allocator.dead_letters import DeadLetterRow
+from backorder_allocator.errors import NotReadyError
+from backorder_allocator.events import headers
+from backorder_allocator.fail_points import reached
+from backorder_allocator.log import Lease
+from backorder_allocator.statements import Connection
+
+logs = telemetry.logger(__name__)
+
+LEASE_SECONDS = 10.0
+EVENTS_AT_ONCE = 2000
+DEAD_LETTERS_AT_ONCE = 100
+IDLE_SECONDS = 1.0
+"""How long the relay sleeps when nobody wakes it: the price of a lost wake-up."""
+SEND_TIMEOUT_SECONDS = 30.0
+DEAD_LETTER_TOPIC = "allocator.dlq"
+
+MakeProducer = Callable[[], Awaitable[AIOKafkaProducer]]
+Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+"""(topic with prefix, key, value, headers)."""
+
+
+class Relay:
+    """Publishes the log while it holds the lease. `make_producer` gives a started, idempotent producer with acks=all."""
+
+    def __init__(self, holder: str, topic_prefix: str, make_producer: MakeProducer) -> None:
+        self.holder = holder
+        self.topic_prefix = topic_prefix
+        self.make_producer = make_producer
+        self.wake = asyncio.Event()
+        self.producer: AIOKafkaProducer | None = None
+        self.lease: Lease | None = None
+
+    async def turn(self, connection: Connection) -> bool:
+        """Take or renew the lease and publish one portion. True if there may be more at once."""
+        lease = await log.take_lease(connection, self.holder, LEASE_SECONDS)
+        if lease is None:
+            self.lost()
+            return False
+        if self.lease is None or self.lease.epoch != lease.epoch:
+            logs.info("publishes the log", epoch=lease.epoch, seq=lease.seq)
+            telemetry.RELAY_HOLDER.set(1)
+        self.lease = lease
+        telemetry.RELAY_SEQ.set(lease.seq)
+        more_events = await self.publish_events(connection, lease)
+        more_letters = await self.publish_dead_letters(connection, lease)
+        return more_events or more_letters
+
+    async def publish_events(self, connection: Connection, lease: Lease) -> bool:
+        events = await log.events_to_publish(connection, lease, EVENTS_AT_ONCE)
+        if not events:
+            return False
+        await self.send(
+            [
+                (
+                    self.topic_prefix + logged.event.topic,
+                    logged.event.key.encode(),
+                    logged.event.value.encode(),
+                    list(headers(logged.event)),
+                )
+                for logged in events
+            ]
+        )
+        reached("relay.acked")
+        last = events[-1]
+        await log.move(connection, replace(lease, seq=last.seq, journal=last.journal))
+        telemetry.RELAY_SEQ.set(last.seq)
+        for logged in events:
+            telemetry.PUBLISHED.labels(logged.event.topic).inc()
+        return len(events) == EVENTS_AT_ONCE
+
+    async def publish_dead_letters(self, connection: Connection, lease: Lease) -> bool:
+        letters = await dead_letters.unpublished(connection, DEAD_LETTERS_AT_ONCE)
+        if not letters:
+            return False
+        topic = self.topic_prefix + DEAD_LETTER_TOPIC
+        await self.send([(topic, letter.key, letter.value, self.dead_letter_headers(letter)) for letter in letters])
+        await dead_letters.mark_published(connection, [letter.dead_letter_id for letter in letters], lease.epoch)
+        telemetry.PUBLISHED.labels(DEAD_LETTER_TOPIC).inc(len(letters))
+        return len(letters) == DEAD_LETTERS_AT_ONCE
+
+    def dead_letter_headers(self, letter: DeadLetterRow) -> list[tuple[str, bytes | None]]:
+        added = {
+            "dlq.topic": self.topic_prefix + letter.topic,
+            "dlq.partition": str(letter.partition),
+            "dlq.offset": str(letter.offset),
+            "dlq.reason": letter.reason,
+            "dlq.detail": letter.detail,
+            "dlq.failed_at": letter.failed_at.isoformat().replace("+00:00", "Z"),
+        }
+        return [*letter.headers, *((name, text.encode()) for name, text in added.items())]
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Send all and wait for every acknowledgement; a send that is not awaited could be lost without a word."""
+        if self.producer is None:
+            self.producer = await self.make_producer()
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                acknowledged = [
+                    await self.producer.send(topic, value, key, headers=extra) for topic, key, value, extra in messages
+                ]
+                await asyncio.gather(*acknowledged)
+        except (KafkaError, TimeoutError) as error:
+            # After a fatal error (fenced, sequence lost) a producer never recovers, so none is kept after any error.
+            await self.drop_producer()
+            raise NotReadyError(f"Kafka did not take {len(messages)} messages: {error!r}") from error
+
+    async def drop_producer(self) -> None:
+        producer, self.producer = self.producer, None
+        if producer is not None:
+            with suppress(KafkaError, TimeoutError, asyncio.CancelledError):
+                await asyncio.wait_for(producer.stop(), 5)
+
+    def lost(self) -> None:
+        if self.lease is not None:
+            logs.warning("lost the right to publish", epoch=self.lease.epoch)
+        self.lease = None
+        telemetry.RELAY_HOLDER.set(0)
+
+    async def close(self, connection: Connection | None) -> None:
+        """Give the lease back, so that another process takes over at once."""
+        if connection is not None and self.lease is not None:
+            await log.give_lease_back(connection, self.holder, self.lease.epoch)
+        self.lease = None
+        await self.drop_producer()

@@ -1,0 +1,2 @@
+-- The epoch of event ids.
+SELECT epoch FROM log_head

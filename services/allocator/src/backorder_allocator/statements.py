@@ -1,0 +1,34 @@
+"""The SQL of the service: one statement a file in sql/, file name = statement name = metric label."""
+
+from functools import cache
+from importlib.resources import files
+from time import perf_counter
+from typing import Any
+
+import asyncpg
+
+from backorder_allocator.telemetry import STATEMENT_SECONDS
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Rows = list[asyncpg.Record]
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of sql/<name>.sql."""
+    return files(__package__).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+async def run(connection: Connection, name: str, *args: Any) -> Rows:
+    """Run one statement and give its rows."""
+    started = perf_counter()
+    rows: Rows = await connection.fetch(statement(name), *args)
+    STATEMENT_SECONDS.labels(name).observe(perf_counter() - started)
+    return rows
+
+
+async def copy(connection: Connection, table: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    """Append rows to a table by COPY."""
+    started = perf_counter()
+    await connection.copy_records_to_table(table, columns=columns, records=rows)
+    STATEMENT_SECONDS.labels(f"copy_{table}").observe(perf_counter() - started)

@@ -1,0 +1,72 @@
+"""Metrics and logs. Labels are few and bounded: never an id of an order, a SKU or a customer."""
+
+import logging
+import sys
+from typing import Any, cast
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+STATEMENT_SECONDS = Histogram(
+    "allocator_statement_seconds", "Round trip of a SQL statement", ["statement"], buckets=FAST
+)
+BATCH_SECONDS = Histogram("allocator_batch_seconds", "One batch, from its first lock to COMMIT", buckets=FAST)
+BATCH_RECORDS = Histogram(
+    "allocator_batch_records", "Records in a batch", buckets=(1, 10, 50, 100, 250, 500, 1000, 2000)
+)
+MESSAGES = Counter("allocator_messages_total", "Input messages by outcome", ["topic", "outcome"])
+DEAD_LETTERS = Counter("allocator_dead_letters_total", "Messages that can never be used", ["topic", "reason"])
+REDELIVERED = Counter("allocator_redelivered_total", "Records below their cursor: done before, dropped", ["topic"])
+WRONG_KEYS = Counter("allocator_wrong_keys_total", "Messages whose key is not what the contract says", ["topic"])
+RETRIES = Counter("allocator_retries_total", "Batches tried again", ["cause"])
+RESTARTS = Counter("allocator_restarts_total", "Transactions started over, because they had to lock more", ["cause"])
+STOPPED = Gauge("allocator_stopped", "1 while input stands still because of an error that does not pass")
+PUBLISHED = Counter("allocator_published_total", "Events and dead letters published", ["topic"])
+RELAY_SEQ = Gauge("allocator_relay_seq", "The relay's position in the event log, when this process holds the lease")
+RELAY_HOLDER = Gauge("allocator_relay_holder", "1 while this process publishes the log")
+RELAY_FAILURES = Counter("allocator_relay_failures_total", "Publishing tried again", ["cause"])
+LAST_BATCH = Gauge("allocator_last_batch_timestamp_seconds", "When the last batch was committed")
+
+
+def set_up_logs(level: str) -> None:
+    """JSON lines on stderr; libraries' logs come through the same way."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    # These log every poll or reconnect at INFO; what matters of it is in the metrics.
+    for name in ("aiokafka", "faststream", "uvicorn", "asyncio"):
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+def logger(name: str) -> structlog.stdlib.BoundLogger:
+    """The log of one module."""
+    return cast(structlog.stdlib.BoundLogger, structlog.stdlib.get_logger(name))
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An error for a log line: its kind and text, without a stack."""
+    return {"error": type(error).__name__, "message": str(error)[:500]}
