@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, assert_never
 
+from backorder_allocator.fingerprints import fingerprint
+from backorder_allocator.ranking import HeadStartRules, head_start, ranked_at
+from backorder_allocator.state import Line, MovementKey, Order, Pool, PoolKey, Queue, State
 from backorder_schemas import (
     AllocationReleased,
     AllocationRevoked,
@@ -26,10 +29,6 @@ from backorder_schemas import (
     StockReceived,
     StockShortfall,
 )
-
-from backorder_allocator.fingerprints import fingerprint
-from backorder_allocator.ranking import HeadStartRules, head_start, ranked_at
-from backorder_allocator.state import Line, MovementKey, Order, Pool, PoolKey, Queue, State
 
 LINES_PER_RELEASE = 500
 

@@ -12,14 +12,6 @@ from datetime import datetime
 from typing import assert_never
 
 import asyncpg
-from backorder_schemas import (
-    DeadLetter,
-    OrderCancelled,
-    OrderPlaced,
-    StockAdjusted,
-    StockCounted,
-    StockReceived,
-)
 
 from backorder_allocator import dead_letters, store, telemetry
 from backorder_allocator.allocation import Decision, Input, Outcome, decide, movement_key
@@ -30,6 +22,14 @@ from backorder_allocator.ranking import HeadStartRules
 from backorder_allocator.state import MovementKey, Pool, PoolKey, Rank, State
 from backorder_allocator.statements import Connection
 from backorder_allocator.store import JournalEntry, PartitionKey
+from backorder_schemas import (
+    DeadLetter,
+    OrderCancelled,
+    OrderPlaced,
+    StockAdjusted,
+    StockCounted,
+    StockReceived,
+)
 
 log = telemetry.logger(__name__)
 

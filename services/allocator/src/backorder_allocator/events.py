@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from backorder_schemas import cloudevent_headers
-
 from backorder_allocator.allocation import Event
+from backorder_schemas import cloudevent_headers
 
 SOURCE = "/backorder/allocator"
 NAMESPACE = UUID("6f3c2b1e-50f5-4d0a-9c43-7a5c1f6e2d18")

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from backorder_schemas import OrderCancelled
-
 from backorder_allocator.allocation import Cancel, Decision, Movement
 from backorder_allocator.events import SealedEvent
 from backorder_allocator.state import Line, MovementKey, Order, Pool, PoolKey, Rank
 from backorder_allocator.statements import Connection, copy, run
+from backorder_schemas import OrderCancelled
 
 PartitionKey = tuple[str, int]
 """(topic without prefix, partition)."""

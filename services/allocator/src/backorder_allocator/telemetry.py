@@ -64,7 +64,7 @@ def set_up_logs(level: str) -> None:
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
     """The log of one module."""
-    return cast(structlog.stdlib.BoundLogger, structlog.stdlib.get_logger(name))
+    return cast("structlog.stdlib.BoundLogger", structlog.stdlib.get_logger(name))
 
 
 def described(error: BaseException) -> dict[str, Any]:
