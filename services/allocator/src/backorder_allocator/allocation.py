@@ -1,8 +1,8 @@
 """Who gets which unit: the rules of DESIGN §3 as one pure function over rows.
 
-`decide` takes messages one by one in the order received, so that `decide(state, [a, b])` equals deciding `a` and then `b`:
-batch size, restarts and redelivery never change who gets what. It reads no clock and no random number; *now* comes with
-each message. Every unit is in one place at any moment: ordered = allocated + waiting + cancelled + rejected.
+`decide` takes messages one by one in the order received, so that `decide(state, [a, b])` equals deciding `a` and then
+`b`: batch size, restarts and redelivery never change who gets what. It reads no clock and no random number; *now* comes
+with each message. Every unit is in one place at any moment: ordered = allocated + waiting + cancelled + rejected.
 """
 
 from collections.abc import Sequence
@@ -33,6 +33,7 @@ from backorder_schemas import (
 LINES_PER_RELEASE = 500
 
 Message = OrderPlaced | OrderCancelled | StockReceived | StockAdjusted | StockCounted
+Topic = Literal["allocations", "backorders", "stock-alerts"]
 Decided = (
     type[AllocationReleased]
     | type[AllocationRevoked]
@@ -75,7 +76,7 @@ class Event:
     """
 
     kind: Decided
-    topic: Literal["allocations", "backorders", "stock-alerts"]
+    topic: Topic
     key: str
     fields: dict[str, Any]
     now: datetime
@@ -373,7 +374,7 @@ class _Work:
         return horizon is None or line.rank > horizon
 
     def lose(self, pool: Pool, units: int) -> None:
-        """Send `units` allocated units back to the queue: last in rank first, those not yet released before all others."""
+        """Send allocated units back to the queue: last in rank first, those not yet released before all others."""
         lines = [
             line
             for order in self.state.orders.values()
@@ -389,9 +390,7 @@ class _Work:
                 taken[index] = taken.get(index, 0) + min(left, there)
                 left -= min(left, there)
         if left:
-            raise IncompleteStateError(
-                f"{pool.key} lost {units} units and {left} of them are allocated to no loaded line"
-            )
+            raise IncompleteStateError(f"{pool.key} lost {units} units, {left} of them allocated to no loaded line")
         for index, from_line in taken.items():
             if from_line:
                 line = lines[index]
@@ -453,7 +452,7 @@ class _Work:
             self.change(order)
         self.decision.events.extend(self.events)
 
-    def tell(self, kind: Decided, order: Order, line: Line, **fields: Any) -> None:
+    def tell(self, kind: Decided, order: Order, line: Line, /, **fields: Any) -> None:
         about = {
             "order_id": order.order_id,
             "customer_id": order.customer_id,
@@ -461,13 +460,13 @@ class _Work:
             "sku": line.pool.sku,
             "location": line.pool.location,
         }
-        topic: Literal["allocations", "backorders"] = "allocations" if kind is AllocationRevoked else "backorders"
+        topic: Topic = "allocations" if kind is AllocationRevoked else "backorders"
         self.events.append(self.event(kind, topic, order.order_id, about | fields))
 
     def event(
         self,
         kind: Decided,
-        topic: Literal["allocations", "backorders", "stock-alerts"],
+        topic: Topic,
         key: str,
         fields: dict[str, Any],
     ) -> Event:

@@ -34,7 +34,7 @@ from backorder_schemas import (
 log = telemetry.logger(__name__)
 
 STARTS = 20
-"""How often one transaction may start over because it had to lock more, or met a row that another one made meanwhile."""
+"""How often one transaction may start over because it had to lock more, or met a row made meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Messages that can never be used: kept byte for byte, then published to `allocator.dlq`, and driven again on demand."""
+"""Messages that can never be used: kept byte for byte, then published to `allocator.dlq`, driven again on demand."""
 
 import json
 from base64 import b64encode

@@ -1,7 +1,7 @@
 """Places where a test may kill this process, to prove what is lost by that: nothing.
 
-`BACKORDER_FAIL_POINT=store.before_commit=kill@3` sends SIGKILL to the process when it reaches that place the third time.
-Unset, as everywhere but in tests, a place costs one comparison.
+`BACKORDER_FAIL_POINT=store.before_commit=kill@3` sends SIGKILL to the process when it reaches that place the third
+time. Unset, as everywhere but in tests, a place costs one comparison.
 """
 
 import os

@@ -1,7 +1,7 @@
 """What counts as the same content when a message comes again (CONTRACT: "The same thing again").
 
-`id`, `occurred_at`, contact fields, `order_url` and the order of lines don't count; equal instants and equal amounts are
-equal however they were written.
+`id`, `occurred_at`, contact fields, `order_url` and the order of lines don't count; equal instants and equal amounts
+are equal however they were written.
 """
 
 from hashlib import blake2b

@@ -9,7 +9,7 @@ from backorder_allocator.statements import Connection, run
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to publish. `epoch` fences whoever held it before; `seq` and `journal` are the position it begins at."""
+    """The right to publish. `epoch` fences whoever held it before; `seq` and `journal` are the position."""
 
     epoch: int
     seq: int

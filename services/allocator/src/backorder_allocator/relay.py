@@ -1,7 +1,7 @@
 """The relay publishes what was committed: every event at least once, in log order, by one process at a time.
 
-Its position moves only after Kafka has acknowledged, so a crash repeats events (with the same ids) and loses none. Whoever
-takes the lease over gets a new epoch; one that was frozen and wakes up can't move the position any more.
+Its position moves only after Kafka has acknowledged, so a crash repeats events (with the same ids) and loses none.
+Whoever takes the lease over gets a new epoch; one that was frozen and wakes up can't move the position any more.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 
 
 class Relay:
-    """Publishes the log while it holds the lease. `make_producer` gives a started, idempotent producer with acks=all."""
+    """Publishes the log while it holds the lease. `make_producer` gives a started idempotent producer with acks=all."""
 
     def __init__(self, holder: str, topic_prefix: str, make_producer: MakeProducer) -> None:
         self.holder = holder

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
@@ -64,7 +64,8 @@ def set_up_logs(level: str) -> None:
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
     """The log of one module."""
-    return cast("structlog.stdlib.BoundLogger", structlog.stdlib.get_logger(name))
+    log: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
+    return log
 
 
 def described(error: BaseException) -> dict[str, Any]:
