@@ -3,6 +3,7 @@
 BACKORDER_KAFKA and BACKORDER_POSTGRES may name running ones; else they are started, once a session.
 """
 
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def wish() -> finder.Wish:
+    """What BACKORDER_WITH says, without fsync: no test crashes the machine."""
+    return finder.Wish(finder.wanted_way(os.environ.get(finder.WAY_VARIABLE)), durable=False)
+
+
 @pytest.fixture
 def unique() -> str:
     """A prefix for the topics and groups of one test, so that tests share a broker and not their data."""
@@ -98,14 +104,16 @@ def server_place() -> Iterator[Place]:
 @pytest.fixture(scope="session")
 def kafka(server_place: Place) -> Iterator[str]:
     """Bootstrap servers "host:port,…" of a real Kafka. Tests keep apart by the topic prefix."""
-    with finder.kafka(server_place, say=say) as server:
+    with finder.kafka(server_place, wish(), say) as server:
+        server.wait()
         yield server.address
 
 
 @pytest.fixture(scope="session")
 def postgres(server_place: Place) -> Iterator[Databases]:
     """A real PostgreSQL: `.create_database()` for a fresh one, `.admin_url`."""
-    with finder.postgres(server_place, durable=False) as server:
+    with finder.postgres(server_place, wish(), say) as server:
+        server.wait()
         databases = Databases(server.address)
         yield databases
         databases.drop_all()

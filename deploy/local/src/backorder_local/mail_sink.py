@@ -10,15 +10,16 @@ import smtplib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from backorder_local import processes
 from backorder_local.mail_store import MailStore
+from backorder_local.place import Place
 from backorder_local.processes import Process
 
 MAX_MAIL_BYTES = 32 * 1024 * 1024
-START_SECONDS = 20
 # What to answer to a mail instead of taking it, such as "451 4.3.0 Try again later"; None takes it.
 Refusal = Callable[[Envelope], str | None]
 
@@ -47,28 +48,18 @@ def smtp_server(handler: KeepMails) -> SMTP:
     )
 
 
-def start_mail_sink(folder: Path, logs: Path, *, port: int = 0) -> tuple[str, Process]:
-    """Starts the sink on `folder`, where its mails stay. Returns its URL and process, once it answers."""
+def start_mail_sink(place: Place, *, port: int) -> tuple[str, Process]:
+    """Starts the sink on the stack's folder, where its mails stay. Returns its URL and its process."""
     port = processes.port_or_free(port, "Mail sink", "--smtp-port")
-    command: list[str | Path] = [sys.executable, "-m", "backorder_local.mail_sink", folder / "mails.sqlite", str(port)]
-    process = processes.start("Mail sink", command, log=logs / "mail.log")
-    try:
-        processes.wait_until(
-            lambda: answers("127.0.0.1", port),
-            process=process,
-            what=f"Mail sink on 127.0.0.1:{port}",
-            timeout_seconds=START_SECONDS,
-        )
-    except BaseException:
-        process.stop()
-        raise
-    return f"smtp://127.0.0.1:{port}", process
+    command: list[str | Path] = [sys.executable, "-m", "backorder_local.mail_sink", place.mails, str(port)]
+    return f"smtp://127.0.0.1:{port}", processes.start(place, "Mail sink", command)
 
 
-def answers(host: str, port: int) -> bool:
+def answers(url: str) -> bool:
     """Whether a mail server greets and takes a NOOP."""
+    address = urlsplit(url)
     try:
-        with smtplib.SMTP(host, port, timeout=5) as client:
+        with smtplib.SMTP(address.hostname or "", address.port or 25, timeout=5) as client:
             return client.noop()[0] == 250
     except (OSError, smtplib.SMTPException):
         return False

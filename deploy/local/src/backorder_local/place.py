@@ -1,22 +1,29 @@
-"""The folder of one stack: its servers' data, their logs, its mails."""
+"""The folder of one stack: its servers' data, their logs, its mails. One stack at a time has it."""
 
+import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from backorder_local.errors import LocalError
 
 TEMPORARY_PREFIX = "backorder-"
+# A stack that was killed needs a moment to end its servers; the next one on the same folder waits for it.
+LOCK_SECONDS = 15
 
 
 @dataclass(frozen=True)
 class Place:
+    """`lock` is an open file whose lock every process of the stack shares: it is free when the last of them is gone."""
+
     folder: Path
     temporary: bool
+    lock: int
 
     @property
     def logs(self) -> Path:
@@ -24,7 +31,12 @@ class Place:
 
     @property
     def mails(self) -> Path:
-        return self.folder / "mail" / "mails.sqlite"
+        return mails_of(self.folder)
+
+
+def mails_of(folder: Path) -> Path:
+    """Where the sink of a stack on this folder keeps its mails."""
+    return folder / "mail" / "mails.sqlite"
 
 
 @contextmanager
@@ -32,19 +44,53 @@ def place(data_dir: Path | None) -> Iterator[Place]:
     """The chosen folder (made if needed, kept), or a temporary one that is removed at the end. Raises LocalError."""
     try:
         if data_dir is None:
+            remove_abandoned()
             folder = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX))
         else:
             folder = data_dir.absolute()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            folder.chmod(0o711)  # PostgreSQL runs as "nobody" then, and must get to its folder in here
+            folder.chmod(folder.stat().st_mode | 0o011)  # PostgreSQL, then "nobody", must get to its folder in here
         (folder / "logs").mkdir(mode=0o700, exist_ok=True)
+        lock = take_lock(folder)
     except OSError as error:
-        raise LocalError(
-            f"The folder {error.filename} can't be used: {error.strerror}. Choose another with --data-dir."
-        ) from error
+        wrong = f"{error.filename or data_dir} can't be used: {error.strerror}"
+        raise LocalError(f"The folder {wrong}. Choose another with --data-dir (temporary ones: TMPDIR).") from error
     try:
-        yield Place(folder, data_dir is None)
+        yield Place(folder, data_dir is None, lock)
     finally:
         if data_dir is None:
             shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def take_lock(folder: Path) -> int:
+    """An open file that holds the folder's lock. Waits for a stack that is just ending."""
+    lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(lock)
+                raise LocalError(
+                    f"Another stack uses {folder}. End it first, or choose another folder with --data-dir."
+                ) from None
+            time.sleep(0.1)
+        else:
+            return lock
+
+
+def remove_abandoned() -> None:
+    """Removes what is left of temporary folders whose stack was killed: their lock is free."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*"):
+        with suppress(OSError):
+            if folder.stat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < LOCK_SECONDS:
+                continue  # another user's, or one that is just being made
+            lock = os.open(folder / "lock", os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

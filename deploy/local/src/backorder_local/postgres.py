@@ -24,26 +24,24 @@ import platformdirs
 
 from backorder_local import processes
 from backorder_local.errors import LocalError
+from backorder_local.place import Place
 from backorder_local.processes import Identity, Process
 
-START_SECONDS = 60
 USER = "backorder"
+# The same order of texts on every machine, whatever its locale.
+LOCALE = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
 T = TypeVar("T")
 
 
-def start_postgres(
-    folder: Path, logs: Path, *, port: int = 0, temporary: bool, durable: bool = True
-) -> tuple[str, Process]:
-    """Starts PostgreSQL on `folder` (made if new). Returns an administrator's URL and the process, once it answers.
-
-    `durable=False` leaves out fsync: a crash of the machine (not of a process) may then lose the database. For tests.
-    """
+def start_postgres(place: Place, *, port: int, durable: bool) -> tuple[str, Process]:
+    """Starts PostgreSQL on the stack's folder (made if new). Returns the URL of an administrator and its process."""
     port = processes.port_or_free(port, "PostgreSQL", "--postgres-port")
     identity = unprivileged()
     programs = reachable_programs(identity)
-    data, password_file, log = folder / "data", folder / "password", logs / "postgres.log"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = place.folder / "postgres"
+    data, password_file = folder / "data", folder / "password"
+    folder.mkdir(exist_ok=True)
     if identity is not None:
         os.chown(folder, identity.user, identity.group)
         check_reachable(folder)
@@ -54,39 +52,28 @@ def start_postgres(
         password_file.write_text(secrets.token_urlsafe(16))
         if identity is not None:
             os.chown(password_file, identity.user, identity.group)
-        command: list[str | Path] = [programs / "initdb", "-D", data, "-U", USER, "--no-sync", "--no-instructions"]
-        command += ["-A", "scram-sha-256", "--pwfile", password_file]
-        # The same order of texts on every machine, whatever its locale.
-        command += ["-E", "UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        processes.run("PostgreSQL", command, log=log, identity=identity)
-    options = {
-        "listen_addresses": "127.0.0.1",
-        "port": str(port),
-        "unix_socket_directories": "",
-        "max_connections": "300",
-    }
-    if not durable:
-        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-    command = [programs / "postgres", "-D", data]
-    for name, value in options.items():
-        command += ["-c", f"{name}={value}"]
+        initdb: list[str | Path] = [programs / "initdb", "-D", data, "-U", USER, "--no-sync", "--no-instructions"]
+        initdb += ["-A", "scram-sha-256", "--pwfile", password_file, *LOCALE]
+        processes.finish(processes.start(place, "PostgreSQL", initdb, identity=identity))
+    command: list[str | Path] = [programs / "postgres", "-D", data, "-c", "unix_socket_directories="]
+    command += ["-c", "listen_addresses=127.0.0.1", "-c", f"port={port}", *options(durable=durable)]
     process = processes.start(
+        place,
         "PostgreSQL",
         command,
-        log=log,
         stop_signal=signal.SIGINT,  # "fast": sessions are ended, everything is written, no recovery at the next start
         identity=identity,
-        remove=folder if temporary else None,
+        remove=folder if place.temporary else None,
     )
-    url = f"postgresql://{USER}:{password_file.read_text()}@127.0.0.1:{port}/postgres"
-    try:
-        processes.wait_until(
-            lambda: answers(url), process=process, what=f"PostgreSQL on 127.0.0.1:{port}", timeout_seconds=START_SECONDS
-        )
-    except BaseException:
-        process.stop()
-        raise
-    return url, process
+    return f"postgresql://{USER}:{password_file.read_text()}@127.0.0.1:{port}/postgres", process
+
+
+def options(*, durable: bool) -> list[str]:
+    """Settings of the server. Not durable leaves out fsync: a crash of the machine may then lose the database."""
+    settings = ["max_connections=300"]
+    if not durable:
+        settings += ["fsync=off", "synchronous_commit=off", "full_page_writes=off"]
+    return [part for setting in settings for part in ("-c", setting)]
 
 
 def unprivileged() -> Identity | None:

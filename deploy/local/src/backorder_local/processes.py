@@ -1,4 +1,4 @@
-"""Processes that end with us: each runs under a guard (guard.py) and writes to a log file."""
+"""Processes that end with us: each runs under a guard (guard.py) and writes to a log file of the stack."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backorder_local.errors import LocalError
+from backorder_local.place import Place
 
 GUARD = Path(__file__).with_name("guard.py")
 TAIL_LINES = 25
@@ -38,15 +39,17 @@ class Process:
 
     def stop(self) -> None:
         """Asks it to end, kills it after its grace, returns when it is gone. Twice does no harm."""
-        if self.guard.stdin is not None:
-            self.guard.stdin.close()
+        self.begin_to_stop()
         try:
             self.guard.wait(self.grace_seconds + 5)
-        except (
-            subprocess.TimeoutExpired
-        ):  # only a stopped (SIGSTOP) guard comes here; its command then gets the parent death signal
+        except subprocess.TimeoutExpired:  # a guard that was stopped itself (SIGSTOP)
             self.guard.kill()
             self.guard.wait()
+
+    def begin_to_stop(self) -> None:
+        """Asks it to end and returns at once, so that several end side by side."""
+        if self.guard.stdin is not None:
+            self.guard.stdin.close()
 
     def failure(self, what: str) -> LocalError:
         """An error that carries the end of the log and where the rest is."""
@@ -54,17 +57,19 @@ class Process:
 
 
 def start(
+    place: Place,
     name: str,
     command: Sequence[str | Path],
     *,
-    log: Path,
     env: Mapping[str, str] | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
     grace_seconds: float = 10,
     identity: Identity | None = None,
     remove: Path | None = None,
 ) -> Process:
-    """Starts a command that ends when this process does, even by kill -9. `remove` is a folder that goes with it."""
+    """Starts a command that ends when this process does, even by kill -9. `remove` is a folder that goes with it.
+
+    Its log is added to, so that a kept folder tells of earlier runs as well."""
     wish = {
         "command": [str(part) for part in command],
         "stop_signal": int(stop_signal),
@@ -73,6 +78,7 @@ def start(
         "group": identity and identity.group,
         "remove": remove and str(remove),
     }
+    log = place.logs / f"{name.lower().replace(' ', '-')}.log"
     with log.open("ab") as output:
         guard = subprocess.Popen(
             [sys.executable, "-I", "-S", GUARD, json.dumps(wish)],
@@ -80,21 +86,14 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
+            pass_fds=(place.lock,),  # the guard shares the lock and ends last: the folder is free when all are gone
             start_new_session=True,  # Ctrl-C in the terminal reaches us alone, so that we can end things in order
         )
     return Process(name, guard, log, grace_seconds)
 
 
-def run(
-    name: str,
-    command: Sequence[str | Path],
-    *,
-    log: Path,
-    env: Mapping[str, str] | None = None,
-    identity: Identity | None = None,
-) -> None:
-    """Runs a command to its end. Raises LocalError with the tail of its log if it fails."""
-    process = start(name, command, log=log, env=env, identity=identity)
+def finish(process: Process) -> None:
+    """Waits for a process that ends by itself. Raises LocalError with the tail of its log if it fails."""
     try:
         code = process.guard.wait()
     finally:
@@ -110,9 +109,8 @@ def wait_until(ready: Callable[[], bool], *, process: Process | None, what: str,
         if process is not None and process.exit_code() is not None:
             raise process.failure(f"ended with exit code {process.exit_code()} instead of answering")
         if time.monotonic() > deadline:
-            if process is not None:
-                raise process.failure(f"{what} did not answer within {timeout_seconds:.0f} s")
-            raise LocalError(f"{what} did not answer within {timeout_seconds:.0f} s", exit_code=3)
+            problem = f"{what} did not answer within {timeout_seconds:.0f} s"
+            raise process.failure(problem) if process is not None else LocalError(problem, exit_code=3)
         time.sleep(0.03)
 
 
@@ -132,9 +130,7 @@ def port_or_free(port: int, name: str, option: str) -> int:
     """The port asked for if it can be had, or any free one for 0. Raises LocalError if it is taken."""
     with socket.socket() as probe:
         if port:
-            probe.setsockopt(
-                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-            )  # as the servers do: a port in TIME_WAIT is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port in TIME_WAIT is free
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
