@@ -25,10 +25,10 @@ async def test_kafka_gives_back_what_it_took(kafka: str, unique: str) -> None:
 
 async def test_a_database_made_from_a_template_has_its_tables(postgres: Databases) -> None:
     template = postgres.create_database()
-    connection = await asyncpg.connect(template)  # type: ignore[no-untyped-call]
+    connection = await asyncpg.connect(template)
     await connection.execute("CREATE TABLE stock (sku text)")
     await connection.close()
-    connection = await asyncpg.connect(postgres.create_database(template))  # type: ignore[no-untyped-call]
+    connection = await asyncpg.connect(postgres.create_database(template))
     assert await connection.fetch("SELECT * FROM stock") == []
     await connection.close()
 

@@ -84,7 +84,7 @@ def start(place: Place, name: str, wish: Wish) -> Process:
 
 
 @cache
-def refusal(say: Callable[[str], None]) -> str | None:
+def refusal(say: Callable[[str], None], *, pull: bool = True) -> str | None:
     """Why Docker can't be used here, or None. Asks the engine once, and pulls the images that it lacks."""
     # Imported here: half a second that those with other ways need not wait.
     from docker.errors import DockerException, ImageNotFound  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -103,12 +103,12 @@ def refusal(say: Callable[[str], None]) -> str | None:
                     engine.client.images.get(image)
                 except ImageNotFound:
                     missing.append(image)
-        for image in missing:
+        for image in missing if pull else ():
             say(f"Docker: pulling {image}, once")
             with closing_client(DockerClient()) as engine:
                 engine.client.images.pull(image)
     except (DockerException, RequestException, OSError) as error:
-        return str(error) or type(error).__name__
+        return "no engine runs here" if "FileNotFoundError" in str(error) else f"{type(error).__name__}: {error}"
     return None
 
 

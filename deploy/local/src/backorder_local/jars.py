@@ -30,6 +30,11 @@ def locked_jars() -> list[tuple[str, str]]:
     return [(digest, path) for digest, path in (line.split() for line in text.splitlines())]
 
 
+def repository() -> str:
+    """Maven Central, or the mirror in BACKORDER_MAVEN_URL."""
+    return os.environ.get("BACKORDER_MAVEN_URL", MAVEN_CENTRAL).rstrip("/")
+
+
 def missing_jars(folder: Path) -> list[tuple[str, str]]:
     return [(digest, path) for digest, path in locked_jars() if not (folder / Path(path).name).exists()]
 
@@ -39,13 +44,12 @@ def class_path(say: Callable[[str], None]) -> str:
     folder = cache_folder() / "kafka-jars"
     missing = missing_jars(folder)
     if missing:
-        repository = os.environ.get("BACKORDER_MAVEN_URL", MAVEN_CENTRAL).rstrip("/")
-        say(f"Downloading Apache Kafka: {len(missing)} files from {repository}, once (kept in {folder})")
+        say(f"Downloading Apache Kafka: {len(missing)} files from {repository()}, once (kept in {folder})")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
                 for _ in pool.map(
-                    lambda jar: download(f"{repository}/{jar[1]}", jar[0], folder / Path(jar[1]).name), missing
+                    lambda jar: download(f"{repository()}/{jar[1]}", jar[0], folder / Path(jar[1]).name), missing
                 ):
                     pass
         except OSError as error:  # urllib's errors are OSErrors too

@@ -1,6 +1,7 @@
 """The mails that the sink got: one SQLite file, written by the sink, read by anybody who wants to look."""
 
 import email.policy
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -54,6 +55,11 @@ class Mail:
         """The HTML part, decoded; empty if there is none."""
         part = self.message.get_body(("html",))
         return "" if part is None else str(part.get_content())
+
+    def names(self, order_id: str) -> bool:
+        """Whether the order is named, as a whole word, in the text, the subject or another header."""
+        word = re.compile(rf"(?<![\w-]){re.escape(order_id)}(?![\w-])")
+        return any(word.search(text) for text in (self.text, *map(str, self.message.values())))
 
 
 class MailStore:

@@ -136,7 +136,7 @@ def execute(url: str, statement: str) -> str:
     """Runs one statement outside of a transaction. Returns its status. Raises what asyncpg raises."""
 
     async def connect_and_run() -> str:
-        connection = await asyncpg.connect(url, timeout=5)  # type: ignore[no-untyped-call]
+        connection = await asyncpg.connect(url, timeout=5)
         try:
             return str(await connection.execute(statement))
         finally:
