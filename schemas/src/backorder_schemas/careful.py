@@ -2,7 +2,11 @@
 
 import json
 import re
-from typing import Any, NoReturn
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+from backorder_schemas.fields import Model
 
 _MAX_DIGITS = 4300  # the ordinary reader's limit, and Python's own
 # A backslash escapes itself, so only an odd run of them before u0000 is a NUL.
@@ -32,23 +36,35 @@ def parse_object(value: bytes) -> dict[str, Any]:
         raise RefusedError("not_json", f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:
         closed = text.rstrip(" \t\n\r").endswith(("}", "]"))
-        raise RefusedError("invalid" if closed else "not_json", "nested too deep") from None
+        raise _too_deep("invalid" if closed else "not_json") from None
     if not isinstance(content, dict):
         raise RefusedError("invalid", "the value is not a JSON object")
-    if _NUL.search(value):
-        raise RefusedError("invalid", "has a NUL character")
     return content
 
 
+def has_nul(value: bytes) -> bool:
+    """Whether a text somewhere in this JSON has a NUL character."""
+    return _NUL.search(value) is not None
+
+
 def dump(content: dict[str, Any]) -> bytes:
-    """The object as JSON again, for the ordinary reader."""
-    return json.dumps(content, separators=(",", ":")).encode()
+    """The object as JSON again, for the ordinary reader. Raises RefusedError."""
+    try:
+        return json.dumps(content, separators=(",", ":")).encode()
+    except RecursionError:
+        raise _too_deep("invalid") from None
+
+
+def _too_deep(reason: str) -> RefusedError:
+    return RefusedError(reason, "nested too deep")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise RefusedError("invalid", "a key occurs twice in one object")
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        # Any other key could be anything, an address too.
+        raise RefusedError("invalid", f"{twice if twice in _OUR_NAMES else 'a key'}: occurs twice in one object")
     return content
 
 
@@ -62,4 +78,11 @@ def _integer(digits: str) -> int:
     return int(digits)
 
 
+def _names(model: type[Model]) -> Iterator[str]:
+    for sub in model.__subclasses__():
+        yield from sub.model_fields
+        yield from _names(sub)
+
+
+_OUR_NAMES: Final = frozenset(_names(Model))
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)

@@ -1,10 +1,18 @@
 """CloudEvents 1.0 on Kafka: the headers we write, and what we take from the envelopes of others."""
 
 import re
+from functools import lru_cache
 from typing import Any
 
-_PREFIX = "backorder"
+_SPECVERSION = ("ce_specversion", b"1.0")
+_CONTENT_TYPE = ("content-type", b"application/json")
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@lru_cache(maxsize=256)
+def _fixed(name: str, value: str) -> tuple[str, bytes]:
+    """A header that few values occur of."""
+    return name, value.encode()
 
 
 def cloudevent_headers(
@@ -18,13 +26,13 @@ def cloudevent_headers(
 ) -> list[tuple[str, bytes]]:
     """Headers of a message in binary mode. `type` is the message's name, `time` RFC 3339, `subject` the key."""
     headers = [
-        ("ce_specversion", b"1.0"),
+        _SPECVERSION,
         ("ce_id", id.encode()),
-        ("ce_type", f"{_PREFIX}.{type}.v1".encode()),
-        ("ce_source", source.encode()),
+        _fixed("ce_type", f"backorder.{type}.v1"),
+        _fixed("ce_source", source),
         ("ce_time", time.encode()),
         ("ce_subject", subject.encode()),
-        ("content-type", b"application/json"),
+        _CONTENT_TYPE,
     ]
     if traceparent is not None:
         headers.append(("traceparent", traceparent.encode()))

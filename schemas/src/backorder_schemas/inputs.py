@@ -84,7 +84,7 @@ class OrderPlaced(Input):
     lines: Annotated[
         tuple[OrderLine, ...],
         Strict(False),
-        Field(min_length=1, max_length=MAX_LINES),
+        Field(fail_fast=True, min_length=1, max_length=MAX_LINES),
         AfterValidator(_line_numbers_are_unique),
     ]
 
@@ -103,9 +103,10 @@ class OrderCancelled(Input):
     order_id: Id
     by: By
     reason: Text | None = None
-    lines: Annotated[tuple[CancelledLine, ...], Strict(False), Field(min_length=1, max_length=MAX_LINES)] | None = (
-        Field(default=None, description="Left out: the whole order")
-    )
+    lines: (
+        Annotated[tuple[CancelledLine, ...], Strict(False), Field(fail_fast=True, min_length=1, max_length=MAX_LINES)]
+        | None
+    ) = Field(default=None, description="Left out: the whole order")
 
 
 class StockReceived(Input):
@@ -133,7 +134,7 @@ class StockAdjusted(Input):
     adjustment_id: Id
     sku: Id
     location: LocationOrMain = "main"
-    delta: Annotated[Delta, AfterValidator(_is_not_zero)]
+    delta: Annotated[Delta, AfterValidator(_is_not_zero)] = Field(description="Not 0")
     reason: Text
 
 
@@ -205,7 +206,7 @@ class LinesShipped(Input):
     type: Literal["LinesShipped"] = "LinesShipped"
     shipment_id: Id
     order_id: Id
-    lines: Annotated[tuple[ShippedLine, ...], Strict(False), Field(min_length=1, max_length=MAX_LINES)]
+    lines: Annotated[tuple[ShippedLine, ...], Strict(False), Field(fail_fast=True, min_length=1, max_length=MAX_LINES)]
     carrier: Text | None = None
     tracking_number: Id | None = None
     tracking_url: Url | None = None

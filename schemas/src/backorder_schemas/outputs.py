@@ -84,7 +84,7 @@ class AllocationReleased(OrderOutput):
 
     type: Literal["AllocationReleased"] = "AllocationReleased"
     release_no: Counter = Field(description="1, 2 … per order")
-    lines: Annotated[tuple[ReleasedLine, ...], Strict(False), Field(min_length=1, max_length=500)]
+    lines: Annotated[tuple[ReleasedLine, ...], Strict(False), Field(fail_fast=True, min_length=1, max_length=500)]
     complete: bool = Field(description="Nothing of the order waits or is held")
 
 

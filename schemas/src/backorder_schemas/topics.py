@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from backorder_schemas import inputs, outputs
@@ -47,9 +48,9 @@ class Topic:
 
 
 _KEYS: Final[dict[str, Callable[[Any], str]]] = {
-    "order_id": lambda message: message.order_id,
-    "sku": lambda message: message.sku,
-    "customer_id": lambda message: message.customer_id,
+    "order_id": attrgetter("order_id"),
+    "sku": attrgetter("sku"),
+    "customer_id": attrgetter("customer_id"),
     "location:sku": lambda message: f"{message.location}:{message.sku}",
 }
 
