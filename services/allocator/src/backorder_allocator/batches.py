@@ -62,8 +62,9 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """What a transaction did: outcome of each record that was not done before, and its place in the log."""
+    """What a transaction did: the records that were not done before, their outcomes, and its place in the log."""
 
+    records: Sequence[Record]
     outcomes: Sequence[Outcome]
     events: int
     journal: JournalEntry | None
@@ -124,7 +125,7 @@ async def _work_once(
         if record.offset < cursors[record.topic, record.partition]:
             telemetry.REDELIVERED.labels(record.topic).inc()
     if not fresh:
-        return Worked((), 0, None)
+        return Worked((), (), 0, None)
     decision, outcomes = await _decide(connection, fresh, touched, rules)
     what = [
         # A range begins where the last one ended, so that holes left by transaction markers belong to one, too.
@@ -141,7 +142,7 @@ async def _work_once(
     if events or any(outcome.kind == "dead_letter" for outcome in outcomes):
         await store.notify_events(connection)
     reached("store.before_commit")
-    return Worked(outcomes, events, entry)
+    return Worked(fresh, outcomes, events, entry)
 
 
 async def redrive(

@@ -1,7 +1,7 @@
 """The rows a batch works on, as plain values: pools, orders, lines, and what was seen before.
 
 `State` is what `allocation.decide` reads. It need not hold a whole queue: the store loads the first lines of it, as
-many as there may be units to give, and says in `horizons` how far it read, so that a line behind can never be served early.
+many as there may be units to give, and says in `horizons` how far it read, so that no line behind can be served early.
 """
 
 from bisect import bisect_left

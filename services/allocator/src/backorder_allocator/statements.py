@@ -1,5 +1,6 @@
 """The SQL of the service: one statement a file in sql/, file name = statement name = metric label."""
 
+from collections.abc import AsyncIterator
 from functools import cache
 from importlib.resources import files
 from time import perf_counter
@@ -25,6 +26,12 @@ async def run(connection: Connection, name: str, *args: Any) -> Rows:
     rows: Rows = await connection.fetch(statement(name), *args)
     STATEMENT_SECONDS.labels(name).observe(perf_counter() - started)
     return rows
+
+
+async def stream(connection: Connection, name: str, *args: Any) -> AsyncIterator[asyncpg.Record]:
+    """The rows of one statement, a portion at a time. Needs a transaction."""
+    async for row in connection.cursor(statement(name), *args, prefetch=2000):
+        yield row
 
 
 async def copy(connection: Connection, table: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

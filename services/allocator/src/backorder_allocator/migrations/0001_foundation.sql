@@ -100,11 +100,11 @@ CREATE TABLE cursors (
 
 -- The head of the log, one row, held only for the journal row and the COMMIT.
 CREATE TABLE log_head (
-    only boolean PRIMARY KEY DEFAULT true,
+    singleton boolean PRIMARY KEY DEFAULT true,
     seq bigint NOT NULL,                        -- of the newest event
     journal bigint NOT NULL,                    -- number of the newest transaction
     epoch integer NOT NULL,                     -- of event ids; higher after a restored database
-    CONSTRAINT there_is_one_head CHECK (only)
+    CONSTRAINT there_is_one_head CHECK (singleton)
 ) WITH (fillfactor = 50);
 INSERT INTO log_head (seq, journal, epoch) VALUES (0, 0, 1);
 
@@ -174,12 +174,12 @@ CREATE INDEX dead_letters_to_publish ON dead_letters (dead_letter_id) WHERE NOT 
 
 -- Who publishes the log, and how far it is. One row.
 CREATE TABLE relay (
-    only boolean PRIMARY KEY DEFAULT true,
+    singleton boolean PRIMARY KEY DEFAULT true,
     holder text,
     epoch bigint NOT NULL,                      -- grows with every new holder; checked whenever the position moves
     lease_until timestamptz NOT NULL,
     seq bigint NOT NULL,                        -- every event up to here is on its topic
     journal bigint NOT NULL,                    -- number of the journal entry that holds the next event, or a smaller one
-    CONSTRAINT there_is_one_relay CHECK (only)
+    CONSTRAINT there_is_one_relay CHECK (singleton)
 ) WITH (fillfactor = 50);
 INSERT INTO relay (epoch, lease_until, seq, journal) VALUES (0, '1970-01-01 00:00:00Z', 0, 0);

@@ -1,0 +1,208 @@
+"""The one place that wires: settings, database, relay, broker, HTTP, and an orderly end."""
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from time import monotonic
+from uuid import uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from asyncpg.exceptions._base import PostgresError
+from faststream.kafka import KafkaBroker
+
+from backorder_allocator import connections, store, telemetry, topics
+from backorder_allocator.batches import Rules
+from backorder_allocator.errors import ConfigurationError, LeaseLostError, NotReadyError
+from backorder_allocator.intake import Intake
+from backorder_allocator.migrate import require_current
+from backorder_allocator.relay import IDLE_SECONDS, Relay
+from backorder_allocator.settings import Settings
+from backorder_allocator.subscribers import make_broker
+from backorder_allocator.web import Probe, make_server
+
+log = telemetry.logger(__name__)
+
+LIVE_SECONDS = 60.0
+"""A process that has had messages and worked none for this long is not alive."""
+RELAY_LONGEST_PAUSE_SECONDS = 10.0
+CALM_SECONDS = 30.0
+"""A failure after so long without one is the first of a new trouble."""
+FINISH_SECONDS = 25.0
+"""For the batch in hand and the last publishing after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """What /livez and /readyz answer. A process can look healthy and do nothing, so both are computed."""
+
+    pool: asyncpg.Pool
+    intake: Intake
+    broker: KafkaBroker
+
+    async def live(self) -> Probe:
+        """Alive: tried a batch lately, or has read everything there is."""
+        if monotonic() - self.intake.health.last_attempt < LIVE_SECONDS:
+            return Probe(ok=True)
+        consumer: AIOKafkaConsumer | None = self.broker.subscribers[0].consumer  # type: ignore[attr-defined]
+        if consumer is None:
+            return Probe(ok=False, reasons=("the consumer is closed",))
+        waiting = []
+        for partition in sorted(consumer.assignment()):
+            try:
+                async with asyncio.timeout(1):
+                    position = await consumer.position(partition)
+            except (TimeoutError, KafkaError):
+                continue
+            if (consumer.highwater(partition) or 0) > position:
+                waiting.append(f"{partition.topic}-{partition.partition}")
+        if waiting:
+            why = f"no batch for {LIVE_SECONDS:.0f} s, and messages wait in {', '.join(waiting)}"
+            return Probe(ok=False, reasons=(why,))
+        return Probe(ok=True)
+
+    async def ready(self) -> Probe:
+        """Ready: the database answers, the group has given this process its part, and no error stops the input."""
+        reasons = []
+        if self.intake.health.stopped_by:
+            reasons.append(f"input stands still: {self.intake.health.stopped_by}")
+        if not self.intake.health.joined:
+            reasons.append("not in the consumer group yet")
+        try:
+            async with asyncio.timeout(2), self.pool.acquire() as connection:
+                await store.read_epoch(connection)
+        except (*connections.PASSING_DATABASE_ERRORS, PostgresError) as error:
+            reasons.append(f"the database does not answer: {error!r}")
+        return Probe(ok=not reasons, reasons=tuple(reasons))
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises ConfigurationError or NotReadyError where it can't begin."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    patience = settings.start_timeout_seconds
+    await connections.patiently("Kafka", partial(_require_topics, settings), patience)
+    pool = await connections.patiently("PostgreSQL", partial(connections.database_pool, settings), patience)
+    async with pool:
+        async with pool.acquire() as connection:
+            await require_current(connection)
+            rules = Rules(settings.head_start_rules(), await store.read_epoch(connection))
+        await _run_parts(settings, pool, rules, stop)
+    log.info("ended in order")
+
+
+async def _run_parts(settings: Settings, pool: asyncpg.Pool, rules: Rules, stop: asyncio.Event) -> None:
+    relay = Relay(
+        f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
+        settings.topic_prefix,
+        partial(connections.producer, settings),
+    )
+    intake = Intake(pool, rules, relay.wake.set)
+    broker = make_broker(settings, intake)
+    probes = Probes(pool, intake, broker)
+    listener = _listen(settings.http_host, settings.http_port)
+    server = make_server(broker, version("backorder-allocator"), probes.live, probes.ready)
+    publishing = asyncio.create_task(_publish(settings, relay, stop))
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await broker.start()
+        # What was made until now lives as long as the process: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        host, port = listener.getsockname()[:2]
+        log.info("allocator runs", http=f"http://{host}:{port}", topic_prefix=settings.topic_prefix)
+        ended, _ = await asyncio.wait(
+            [publishing, serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in ended:
+            task.result()
+    finally:
+        log.info("ending: the batch in hand is finished first")
+        stop.set()
+        intake.stopping.set()
+        async with asyncio.timeout(FINISH_SECONDS):
+            async with intake.in_hand:
+                pass
+            await broker.stop()
+            relay.wake.set()
+            await publishing
+            server.should_exit = True
+            await serving
+
+
+async def _publish(settings: Settings, relay: Relay, stop: asyncio.Event) -> None:
+    """The relay's loop on a connection of its own, which also listens for commits of other processes."""
+    failures = 0
+    while True:
+        connection: asyncpg.Connection | None = None
+        started = monotonic()
+        try:
+            connection = await connections.database_connection(settings, "relay")
+            await connection.add_listener("backorder_events", lambda *_: relay.wake.set())
+            await _publish_on(connection, relay, stop)
+        except (*connections.PASSING_DATABASE_ERRORS, KafkaError, NotReadyError, LeaseLostError) as error:
+            failures = failures + 1 if monotonic() - started < CALM_SECONDS else 1
+            relay.lost()
+            telemetry.RELAY_FAILURES.labels(type(error).__name__).inc()
+            if failures in {1, 5} or failures % 20 == 0:
+                log.warning("the relay tries again", failures=failures, **telemetry.described(error))
+        else:
+            return
+        finally:
+            if connection is not None:
+                with suppress(*connections.PASSING_DATABASE_ERRORS):
+                    await connection.close(timeout=5)
+        if stop.is_set():
+            await relay.drop_producer()
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(RELAY_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(failures, 10))):
+                await stop.wait()
+
+
+async def _publish_on(connection: asyncpg.Connection, relay: Relay, stop: asyncio.Event) -> None:
+    while True:
+        relay.wake.clear()
+        ending = stop.is_set()
+        if await relay.turn(connection):
+            continue
+        if ending:
+            await relay.close(connection)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE_SECONDS):
+                await relay.wake.wait()
+
+
+async def _require_topics(settings: Settings) -> None:
+    admin = await connections.admin(settings)
+    try:
+        states = await topics.compare(admin, settings.topic_prefix)
+    finally:
+        await admin.close()
+    missing = [state.name for state in states if state.partitions is None and topics.is_ours(state.topic)]
+    if missing:
+        raise ConfigurationError(f"topics are missing: {', '.join(missing)}: run `backorder-allocator topics --apply`")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """The HTTP port, taken before anything else starts, so that a second process on it fails at once and clearly."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"ALLOCATOR_HTTP_HOST {host}, ALLOCATOR_HTTP_PORT {port}: {error.strerror}; 0 takes a free port"
+        ) from error
+    return listener

@@ -1,0 +1,105 @@
+"""The rules that must always hold, checked on a live database in one snapshot. Read-only rights are enough."""
+
+import heapq
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from backorder_allocator.output import as_json, show_table
+from backorder_allocator.state import PoolKey, Rank
+from backorder_allocator.statements import Connection, run, stream
+
+EXAMPLES = 5
+
+BY_SQL = {
+    "stock is conserved": "audit_stock_is_conserved",
+    "line quantities add up": "audit_line_quantities_add_up",
+    "counters equal their sums": "audit_counters_equal_sums",
+    "no unit rests while a line waits": "audit_no_unit_rests",
+    "held units have a reason": "audit_held_units_have_a_reason",
+    "versions have no gap": "audit_versions_have_no_gap",
+    "the log has no gap": "audit_log_has_no_gap",
+    "every input is worked once": "audit_inputs_are_worked_once",
+}
+
+
+@dataclass(slots=True)
+class Check:
+    """One rule: how often it was looked at, how often it was broken, and the first examples."""
+
+    rule: str
+    checked: int = 0
+    violations: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def found(self, broken: bool, what: str) -> None:
+        self.checked += 1
+        if broken:
+            self.violations += 1
+            if len(self.examples) < EXAMPLES:
+                self.examples.append(what)
+
+
+async def audit(connection: Connection) -> list[Check]:
+    """Check every rule against one snapshot of the database."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        checks = []
+        for rule, statement in BY_SQL.items():
+            row = (await run(connection, statement))[0]
+            checks.append(Check(rule, row["checked"], row["broken"], row["examples"] or []))
+        now_waiting = {
+            (row["order_id"], row["line_no"]): row["quantity_waiting"]
+            for row in await run(connection, "audit_waiting_lines")
+        }
+        checks.extend(await replay_queues(stream(connection, "audit_backorder_events"), now_waiting))
+        return checks
+
+
+async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str, int], int]) -> list[Check]:
+    """Walk the log once: nobody was served before one ahead of them in rank, and events add up to what waits now.
+
+    Memory grows with the lines that wait at one time, not with the log.
+    """
+    served_in_turn = Check("the first in rank is served first")
+    adds_up = Check("events add up to what waits")
+    waiting: dict[tuple[str, int], int] = {}
+    queues: defaultdict[PoolKey, list[Rank]] = defaultdict(list)
+    async for event in events:
+        line = (event["order_id"], event["line_no"])
+        before = waiting.get(line, 0)
+        change = event["quantity"] if event["type"] == "BackorderCreated" else -event["quantity"]
+        after = event["quantity_waiting"]
+        where = f"seq {event['seq']}: {event['type']} of order {line[0]} line {line[1]}"
+        adds_up.found(before + change != after, f"{where} says {after} wait, events add up to {before + change}")
+        queue = queues[PoolKey(event["sku"], event["location"])]
+        rank: Rank = (event["ranked_at"], *line)
+        if event["type"] == "BackorderFilled":
+            # Lines that no longer wait are dropped when they come to the front.
+            while queue and not waiting.get((queue[0][1], queue[0][2])):
+                heapq.heappop(queue)
+            first = queue[0] if queue else None
+            served_in_turn.found(first is not None and first < rank, f"{where}: order {first and first[1]} was ahead")
+        if not before and after:
+            heapq.heappush(queue, rank)
+        if after:
+            waiting[line] = after
+        else:
+            waiting.pop(line, None)
+    for line in waiting.keys() | now_waiting.keys():
+        by_events, by_line = waiting.get(line, 0), now_waiting.get(line, 0)
+        what = f"order {line[0]} line {line[1]}: {by_line} wait, events say {by_events}"
+        adds_up.found(by_events != by_line, what)
+    return [served_in_turn, adds_up]
+
+
+def show(checks: list[Check], *, json: bool) -> None:
+    """Print the checks: as JSON, or a line for each rule and one for each example."""
+    if json:
+        as_json({"clean": not any(check.violations for check in checks), "checks": [asdict(check) for check in checks]})
+        return
+    rows = [{"rule": check.rule, "checked": check.checked, "violations": check.violations} for check in checks]
+    show_table(rows, json=False)
+    for check in checks:
+        for example in check.examples:
+            print(f"VIOLATION {check.rule}: {example}")

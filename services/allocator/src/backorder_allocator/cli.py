@@ -1,0 +1,221 @@
+"""The command `backorder-allocator`. Answers go to stdout, logs to stderr; `--json` gives stable keys.
+
+Exit codes: 0 fine, 1 it found a problem, 2 wrong usage, settings or set-up, 3 the database or Kafka is not reachable.
+"""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from functools import partial
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from backorder_allocator import (
+    answers,
+    app,
+    audits,
+    connections,
+    dead_letters,
+    migrate,
+    redriving,
+    settings,
+    telemetry,
+    topics,
+)
+from backorder_allocator.errors import ConfigurationError, NotReadyError
+from backorder_allocator.output import as_json, show_table
+from backorder_allocator.statements import Connection
+
+cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+dlq = typer.Typer(no_args_is_help=True, help="Messages that could not be used: list, look at, drive again.")
+cli.add_typer(dlq, name="dlq")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
+Result = TypeVar("Result")
+
+
+def main() -> None:
+    """The entry point: turns errors that have a way out into one line and an exit code."""
+    try:
+        cli()
+    except ConfigurationError as error:
+        sys.exit(_say(error, 2))
+    except NotReadyError as error:
+        sys.exit(_say(error, 3))
+    except connections.PASSING_DATABASE_ERRORS as error:
+        sys.exit(_say(f"the database is not reachable: {error!r}", 3))
+
+
+def _say(problem: object, code: int) -> int:
+    sys.stderr.write(f"backorder-allocator: {problem}\n")
+    return code
+
+
+def _load() -> settings.Settings:
+    loaded = settings.load()
+    telemetry.set_up_logs(loaded.log_level)
+    return loaded
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    return asyncio.run(work)
+
+
+@cli.command()
+def run() -> None:
+    """Read orders and stock, allocate, publish, until SIGTERM."""
+    _run(app.run(_load()))
+
+
+@cli.command("migrate")
+def migrate_command(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something is to be done.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring the database to this version's tables. Forward only; safe to run from several places at once."""
+    done = _run(answers.with_connection(_load(), migrate.pending if check else migrate.apply))
+    names = [migration.name for migration in done]
+    if json:
+        as_json({"pending" if check else "applied": names})
+    else:
+        verb = "pending" if check else "applied"
+        typer.echo(f"{verb}: {', '.join(names)}" if names else "nothing to do")
+    if check and names:
+        raise typer.Exit(1)
+
+
+@cli.command("topics")
+def topics_command(
+    apply: Annotated[bool, typer.Option("--apply", help="Make the topics that are missing.")] = False,
+    json: Json = False,
+) -> None:
+    """Compare the topics in Kafka with the contract. Exit 1 if one is missing."""
+    loaded = _load()
+    states = _run(_topics(loaded, apply=apply))
+    rows = [
+        {
+            "topic": state.name,
+            "key": state.topic.key,
+            "partitions": state.partitions,
+            "compacted": state.topic.compacted,
+            "differences": list(state.differences),
+        }
+        for state in states
+    ]
+    show_table(rows, json=json)
+    if any(state.partitions is None for state in states):
+        raise typer.Exit(1)
+
+
+async def _topics(loaded: settings.Settings, *, apply: bool) -> list[topics.TopicState]:
+    admin = await connections.patiently("Kafka", lambda: connections.admin(loaded), loaded.start_timeout_seconds)
+    try:
+        states = await topics.compare(admin, loaded.topic_prefix)
+        missing = [state for state in states if state.partitions is None]
+        if apply and missing:
+            await topics.create(admin, missing, loaded.topic_replication)
+            states = await topics.compare(admin, loaded.topic_prefix)
+        return states
+    finally:
+        await admin.close()
+
+
+@cli.command("settings")
+def settings_command(json: Json = False) -> None:
+    """Show all settings in force; secrets are masked."""
+    shown = settings.shown(_load())
+    if json:
+        as_json(shown)
+    else:
+        show_table([{"setting": name, "value": value} for name, value in shown.items()], json=False)
+
+
+@cli.command()
+def status(json: Json = False) -> None:
+    """Where everything stands: input, publishing, queues, dead letters."""
+    found = _run(answers.with_connection(_load(), answers.status))
+    answers.show_status(found, json=json)
+
+
+@cli.command()
+def queue(sku: str, location: str | None = None, limit: int = 100, json: Json = False) -> None:
+    """Who waits for a SKU, in the order in which they will be served, and why."""
+    found = _run(answers.with_connection(_load(), lambda connection: answers.queue(connection, sku, location, limit)))
+    answers.show_queue(found, json=json)
+
+
+@cli.command()
+def explain(order_id: str, json: Json = False) -> None:
+    """Everything that was decided about an order, with its causes."""
+    found = _run(answers.with_connection(_load(), lambda connection: answers.explain(connection, order_id)))
+    if found is None:
+        raise typer.Exit(_say(f"order {order_id} is not known", 1))
+    answers.show_explanation(found, json=json)
+
+
+@cli.command()
+def audit(json: Json = False) -> None:
+    """Check the rules that must always hold, on the live database. Exit 1 if one is broken."""
+    found = _run(answers.with_connection(_load(), audits.audit))
+    audits.show(found, json=json)
+    if any(check.violations for check in found):
+        raise typer.Exit(1)
+
+
+Reason = Annotated[str | None, typer.Option(help="Only those with this reason, such as invalid.")]
+Limit = Annotated[int, typer.Option(min=1, help="How many at most, oldest first.")]
+All = Annotated[bool, typer.Option("--all", help="Also those that were driven again with success.")]
+
+
+@dlq.command("list")
+def dlq_list(reason: Reason = None, all_too: All = False, limit: Limit = 1000, json: Json = False) -> None:
+    """List dead letters."""
+    find = partial(dead_letters.find, reason=reason, resolved_too=all_too, limit=limit)
+    letters = _run(answers.with_connection(_load(), find))
+    show_table([redriving.summary(letter) for letter in letters], json=json)
+
+
+@dlq.command("show")
+def dlq_show(
+    dead_letter_id: int,
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="Show all values: they may be contact data.")] = False,
+) -> None:
+    """Show one dead letter, as JSON. Values that may be contact data are masked."""
+    find = partial(dead_letters.find, dead_letter_id=dead_letter_id, resolved_too=True)
+    letters = _run(answers.with_connection(_load(), find))
+    if not letters:
+        raise typer.Exit(_say(f"there is no dead letter {dead_letter_id}", 1))
+    as_json(redriving.shown(letters[0], unmasked=unmasked))
+
+
+@dlq.command("redrive")
+def dlq_redrive(
+    dead_letter_id: Annotated[int | None, typer.Argument(help="One dead letter; none: all that match.")] = None,
+    reason: Reason = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
+    limit: Limit = 1000,
+    json: Json = False,
+) -> None:
+    """Drive dead letters through allocation again. Exit 1 if one can still not be used."""
+    loaded = _load()
+    rows = _run(
+        answers.with_connection(
+            loaded, lambda connection: _redrive(connection, loaded, dead_letter_id, reason, limit, dry_run)
+        )
+    )
+    show_table(rows, json=json)
+    if any(row["outcome"] == "dead_letter" for row in rows):
+        raise typer.Exit(1)
+
+
+async def _redrive(
+    connection: Connection,
+    loaded: settings.Settings,
+    dead_letter_id: int | None,
+    reason: str | None,
+    limit: int,
+    dry_run: bool,
+) -> list[dict[str, Any]]:
+    letters = await dead_letters.find(connection, dead_letter_id=dead_letter_id, reason=reason, limit=limit)
+    return [row async for row in redriving.drive(connection, loaded.head_start_rules(), letters, dry_run=dry_run)]

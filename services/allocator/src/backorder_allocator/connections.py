@@ -1,0 +1,116 @@
+"""How the service connects: a timeout on everything, names that operators know, patience with a world not ready."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from random import random
+from time import monotonic
+from typing import TypeVar
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from asyncpg.exceptions._base import InterfaceError
+
+from backorder_allocator.errors import NotReadyError
+from backorder_allocator.settings import Settings
+
+Made = TypeVar("Made")
+
+SESSION = {
+    "statement_timeout": "60000",
+    "lock_timeout": "10000",
+    # A frozen process must not hold the head of the log: its transaction is ended for it.
+    "idle_in_transaction_session_timeout": "10000",
+    "jit": "off",
+    "timezone": "UTC",
+}
+COMMAND_TIMEOUT_SECONDS = 65.0
+CONNECT_TIMEOUT_SECONDS = 10.0
+MAX_REQUEST_BYTES = 2 * 1024 * 1024
+"""The largest message: a dead letter of 1 MiB with its headers."""
+
+PASSING_DATABASE_ERRORS = (
+    asyncpg.PostgresConnectionError,
+    InterfaceError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.QueryCanceledError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    OSError,
+    TimeoutError,
+)
+"""What may succeed when tried again: the connection, the server's state, or another transaction stood in the way."""
+
+
+async def database_pool(settings: Settings) -> asyncpg.Pool:
+    """Two connections at least: one works a batch, one answers `/readyz`."""
+    made: asyncpg.Pool = await asyncpg.create_pool(
+        settings.database_url.get_secret_value(),
+        min_size=2,
+        max_size=4,
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        server_settings={"application_name": "backorder-allocator", **SESSION},
+    )
+    return made
+
+
+async def database_connection(settings: Settings, purpose: str) -> asyncpg.Connection:
+    made: asyncpg.Connection = await asyncpg.connect(
+        settings.database_url.get_secret_value(),
+        command_timeout=COMMAND_TIMEOUT_SECONDS,
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        server_settings={"application_name": f"backorder-allocator {purpose}", **SESSION},
+    )
+    return made
+
+
+async def producer(settings: Settings) -> AIOKafkaProducer:
+    """A started producer that loses nothing: acks=all, idempotent."""
+    made = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        client_id="backorder-allocator",
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=5,
+        max_batch_size=256 * 1024,
+        max_request_size=MAX_REQUEST_BYTES,
+        request_timeout_ms=20_000,
+    )
+    try:
+        await asyncio.wait_for(made.start(), CONNECT_TIMEOUT_SECONDS)
+    except BaseException:
+        await made.stop()
+        raise
+    return made
+
+
+async def admin(settings: Settings) -> AIOKafkaAdminClient:
+    made = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap_servers, client_id="backorder-allocator", request_timeout_ms=20_000
+    )
+    try:
+        await asyncio.wait_for(made.start(), CONNECT_TIMEOUT_SECONDS)
+    except BaseException:
+        await made.close()
+        raise
+    return made
+
+
+async def patiently(what: str, connect: Callable[[], Awaitable[Made]], seconds: float) -> Made:
+    """Connect, trying again for `seconds`. Raises NotReadyError that says what could not be reached."""
+    deadline = monotonic() + seconds
+    wait = 0.2
+    while True:
+        try:
+            return await connect()
+        except (*PASSING_DATABASE_ERRORS, KafkaError) as error:
+            if monotonic() + wait > deadline:
+                raise NotReadyError(f"{what} is not reachable: {error or type(error).__name__}") from error
+        await asyncio.sleep(wait * (0.5 + random()))  # noqa: S311 - jitter
+        wait = min(wait * 2, 5.0)

@@ -1,0 +1,52 @@
+"""How answers are printed: JSON on request, a table on a terminal, plain tab-separated lines in a pipe."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+
+def as_json(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer, indent=2, default=_plain, ensure_ascii=False) + "\n")
+
+
+def show_table(rows: Sequence[dict[str, Any]], *, json: bool, title: str | None = None) -> None:
+    """Rows with the same keys. Rich respects NO_COLOR."""
+    if json:
+        as_json(list(rows))
+        return
+    if not sys.stdout.isatty():
+        if rows:
+            sys.stdout.write("\t".join(rows[0]) + "\n")
+        for row in rows:
+            sys.stdout.write("\t".join(_cell(value) for value in row.values()) + "\n")
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name in rows[0] if rows else ():
+        right = all(isinstance(row[name], int) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        # Text, so that a SKU such as [red] is not taken for markup.
+        table.add_row(*(Text(_cell(value)) for value in row.values()))
+    Console().print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return str(_plain(value)) if isinstance(value, datetime | timedelta) else str(value)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    return str(value)

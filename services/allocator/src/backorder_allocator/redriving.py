@@ -1,0 +1,125 @@
+"""`dlq`: what could not be used, shown with care, and driven again through the service's own transaction."""
+
+import json as json_module
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from backorder_allocator import store
+from backorder_allocator.allocation import Input
+from backorder_allocator.batches import Record, Rules, redrive
+from backorder_allocator.dead_letters import DeadLetterRow
+from backorder_allocator.ranking import HeadStartRules
+from backorder_allocator.statements import Connection
+from backorder_allocator.subscribers import AllocatorInput
+from backorder_schemas import DeadLetter, decode
+
+STRUCTURE = frozenset(
+    {
+        "type",
+        "id",
+        "occurred_at",
+        "order_id",
+        "placed_at",
+        "currency",
+        "line_no",
+        "sku",
+        "location",
+        "quantity",
+        "unit_price",
+    }
+    | {"receipt_id", "supply_id", "adjustment_id", "count_id", "delta", "counted", "delivery", "by", "segment"}
+    | {"accepts_backorder", "locale", "timezone", "customer_id", "specversion", "source", "subject", "time"}
+)
+"""Fields whose values are shown unmasked; everything else may hold an address."""
+MASK = "***"
+
+
+def summary(letter: DeadLetterRow) -> dict[str, Any]:
+    """One row of `dlq list`."""
+    return {
+        "id": letter.dead_letter_id,
+        "topic": letter.topic,
+        "partition": letter.partition,
+        "offset": letter.offset,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "failed_at": letter.failed_at,
+        "redrives": letter.redrives,
+        "resolved_at": letter.resolved_at,
+        "outcome": letter.outcome,
+    }
+
+
+def shown(letter: DeadLetterRow, *, unmasked: bool) -> dict[str, Any]:
+    """A whole dead letter. Values that may be contact data are masked unless asked for."""
+    return summary(letter) | {
+        "record_at": letter.record_at,
+        "key": _text(letter.key),
+        "headers": [
+            [name, _text(value) if unmasked or name.startswith(("ce_", "content-type")) else MASK]
+            for name, value in letter.headers
+        ],
+        "value": _text(letter.value) if unmasked else masked(letter.value),
+    }
+
+
+def masked(value: bytes | None) -> Any:
+    """A message with only its structure readable; what is not JSON shows its length alone."""
+    if value is None:
+        return None
+    try:
+        return _mask(json_module.loads(value))
+    except (ValueError, RecursionError):
+        return f"{MASK} ({len(value)} bytes that are not JSON)"
+
+
+def _mask(content: Any) -> Any:
+    match content:
+        case dict():
+            return {
+                name: each if name in STRUCTURE and not isinstance(each, dict | list) else _mask(each)
+                for name, each in content.items()
+            }
+        case list():
+            return [_mask(each) for each in content]
+        case None | bool():
+            return content
+        case _:
+            return MASK
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+async def drive(
+    connection: Connection, head_starts: HeadStartRules, letters: list[DeadLetterRow], *, dry_run: bool
+) -> AsyncIterator[dict[str, Any]]:
+    """Drive dead letters again, oldest first; gives what became of each. Twice has the effect of once."""
+    rules = Rules(head_starts, await store.read_epoch(connection))
+    for letter in letters:
+        outcome = await redrive(
+            connection, letter.dead_letter_id, record_of(letter), rules, datetime.now(UTC), dry_run=dry_run
+        )
+        yield {
+            "id": letter.dead_letter_id,
+            "outcome": "resolved before" if outcome is None else outcome.kind,
+            "reason": "" if outcome is None else outcome.reason,
+            "detail": "" if outcome is None else outcome.detail,
+        }
+
+
+def record_of(letter: DeadLetterRow) -> Record:
+    """The record as it was read, decoded with today's codec."""
+    decoded = decode(letter.topic, letter.key, letter.value, letter.headers)
+    read: Input | DeadLetter
+    if isinstance(decoded, DeadLetter):
+        read = decoded
+    elif isinstance(decoded.message, AllocatorInput):
+        read = Input(decoded.message, letter.record_at, decoded.traceparent)
+    else:
+        read = DeadLetter("wrong_topic", f"{letter.topic} is not read by the allocator")
+    return Record(
+        letter.topic, letter.partition, letter.offset, letter.record_at, letter.key, letter.value, letter.headers, read
+    )

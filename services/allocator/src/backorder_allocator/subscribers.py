@@ -1,0 +1,189 @@
+"""How records come in: FastStream with poll batches, positions from the database, no loss by headers or rebalances.
+
+The defaults of the library lose data in several ways: what is not a default here has its reason beside it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker, KafkaMessage
+from faststream.kafka.message import FAKE_CONSUMER
+
+from backorder_allocator import telemetry
+from backorder_allocator.allocation import Input
+from backorder_allocator.batches import Record
+from backorder_allocator.fail_points import reached
+from backorder_allocator.intake import Intake
+from backorder_allocator.settings import Settings
+from backorder_schemas import (
+    DeadLetter,
+    OrderCancelled,
+    OrderPlaced,
+    StockAdjusted,
+    StockCounted,
+    StockReceived,
+    decode,
+)
+
+log = telemetry.logger(__name__)
+
+INPUT_TOPICS = ("orders", "stock-received", "stock-adjusted")
+GROUP = "allocator"
+COMMIT_TIMEOUT_SECONDS = 5.0
+REVOKE_TIMEOUT_SECONDS = 25.0
+"""Below the rebalance timeout: a member that answers later is thrown out of the group anyway."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+AllocatorInput = OrderPlaced | OrderCancelled | StockReceived | StockAdjusted | StockCounted
+
+
+async def parse_without_headers(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
+    """The library's parser decodes every header first, and drops the whole batch for one that is not UTF-8."""
+    return KafkaMessage(body=b"", raw_message=records, headers={}, consumer=FAKE_CONSUMER)
+
+
+class RawRecords:
+    """Hands the records over as they are: decoding is ours, since it must never raise."""
+
+    async def decode(self, msg: Any) -> Any:
+        return msg.raw_message
+
+    async def decode_batch(self, msg: Any) -> Any:
+        return msg.raw_message
+
+    async def encode(self, msg: Any, serializer: Any = None) -> tuple[bytes, str | None]:
+        raise NotImplementedError("this broker only reads; the relay has a producer of its own")
+
+    async def encode_batch(self, msgs: Sequence[Any], serializer: Any = None) -> list[tuple[bytes, str | None]]:
+        raise NotImplementedError("this broker only reads; the relay has a producer of its own")
+
+
+class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """On assignment, reading goes on at the cursor; before partitions are given up, the batch in hand is finished."""
+
+    def __init__(self, intake: Intake, prefix: str) -> None:
+        self.intake = intake
+        self.prefix = prefix
+        self.subscriber: Any = None
+        """The subscriber whose consumer this listens for; set once it is made."""
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        try:
+            async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS), self.intake.in_hand:
+                return
+        except TimeoutError:
+            log.warning("partitions are taken away with a batch in hand; its cursors decide", partitions=len(revoked))
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        self.intake.health.joined = True
+        if not assigned:
+            return
+        consumer: AIOKafkaConsumer = self.subscriber.consumer
+        names = {(each.topic.removeprefix(self.prefix), each.partition): each for each in assigned}
+        cursors = await self.intake.positions(list(names))
+        for name, partition in names.items():
+            if cursors[name]:
+                consumer.seek(partition, cursors[name])
+            else:
+                # No cursor: from the start of the log. The committed offset is only a hint for those who watch lag.
+                await consumer.seek_to_beginning(partition)
+
+
+def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
+    """A broker with one subscriber for all input topics: one poll batch is one transaction."""
+    prefix = settings.topic_prefix
+    positions = Positions(intake, prefix)
+    broker = KafkaBroker(
+        # A list: a comma-separated string would become one host.
+        settings.kafka_bootstrap_servers,
+        client_id="backorder-allocator",
+        apply_types=False,
+        codec=RawRecords(),
+        allow_auto_create_topics=False,
+        graceful_timeout=25.0,
+        request_timeout_ms=40_000,
+        logger=None,
+        description="Reads orders and stock, decides who gets which unit and who waits.",
+    )
+    subscriber = broker.subscriber(
+        *(prefix + topic for topic in INPUT_TOPICS),
+        batch=True,
+        max_records=settings.max_batch_records,
+        # The library also sleeps this long after an empty poll.
+        batch_timeout_ms=20,
+        group_id=prefix + GROUP,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        session_timeout_ms=10_000,
+        rebalance_timeout_ms=30_000,
+        ack_policy=AckPolicy.MANUAL,
+        # A reply_to header would make the library publish wherever a sender says.
+        no_reply=True,
+        parser=parse_without_headers,
+        listener=positions,
+        title="allocator",
+        description="Orders, cancels, receipts, adjustments and counts",
+    )
+
+    positions.subscriber = subscriber
+
+    @subscriber
+    async def take(messages: list[AllocatorInput]) -> None:
+        """Works one poll batch. No exception leaves: what was not done is read again."""
+        records: tuple[ConsumerRecord, ...] = messages  # type: ignore[assignment] # apply_types=False: see RawRecords
+        consumer = subscriber.consumer
+        if consumer is None or intake.stopping.is_set():
+            return
+        if await intake.take([read(record, prefix) for record in records]):
+            reached("intake.committed")
+            await commit_offsets(consumer, records)
+        else:
+            seek_back(consumer, records)
+
+    return broker
+
+
+def read(record: ConsumerRecord, prefix: str) -> Record:
+    """Decode one record; what can't be decoded carries its reason instead."""
+    topic = record.topic.removeprefix(prefix)
+    headers = tuple(record.headers)
+    at = EPOCH + timedelta(milliseconds=record.timestamp)
+    decoded = decode(topic, record.key, record.value, headers)
+    result: Input | DeadLetter
+    if isinstance(decoded, DeadLetter):
+        result = decoded
+    elif isinstance(decoded.message, AllocatorInput):
+        result = Input(decoded.message, at, decoded.traceparent)
+        if not decoded.key_matches:
+            telemetry.WRONG_KEYS.labels(topic).inc()
+    else:
+        raise TypeError(f"{topic} carries {type(decoded.message).__name__}, which the allocator does not read")
+    return Record(topic, record.partition, record.offset, at, record.key, record.value, headers, result)
+
+
+async def commit_offsets(consumer: AIOKafkaConsumer, records: Sequence[ConsumerRecord]) -> None:
+    """Tell Kafka how far we are, for whoever measures lag. A failure is harmless: positions live in the database."""
+    offsets = {TopicPartition(record.topic, record.partition): record.offset + 1 for record in records}
+    try:
+        # The library retries a commit for ever while the coordinator is away.
+        async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+            await consumer.commit(offsets)
+    except (KafkaError, TimeoutError) as error:
+        telemetry.RETRIES.labels("offset_commit").inc()
+        log.info("offsets were not committed", **telemetry.described(error))
+
+
+def seek_back(consumer: AIOKafkaConsumer, records: Sequence[ConsumerRecord]) -> None:
+    """Read the batch again, where its partitions are still ours."""
+    first: dict[TopicPartition, int] = {}
+    for record in records:
+        first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+    for partition, offset in first.items():
+        if partition in consumer.assignment():
+            consumer.seek(partition, offset)
