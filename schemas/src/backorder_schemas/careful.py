@@ -4,11 +4,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from backorder_schemas.fields import Model
 
 _MAX_DIGITS = 4300  # the ordinary reader's limit, and Python's own
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # A backslash escapes itself, so only an odd run of them before u0000 is a NUL.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -39,7 +40,19 @@ def parse_object(value: bytes) -> dict[str, Any]:
         raise _too_deep("invalid" if closed else "not_json") from None
     if not isinstance(content, dict):
         raise RefusedError("invalid", "the value is not a JSON object")
+    if _SURROGATE.search(value) and not _is_unicode(content):
+        raise RefusedError("invalid", "a text has half of a surrogate pair")
     return content
+
+
+def _is_unicode(content: dict[str, Any]) -> bool:
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    except RecursionError:
+        raise _too_deep("invalid") from None
+    return True
 
 
 def has_nul(value: bytes) -> bool:
@@ -63,8 +76,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
         twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        # Any other key could be anything, an address too.
-        raise RefusedError("invalid", f"{twice if twice in _OUR_NAMES else 'a key'}: occurs twice in one object")
+        # Only a field of ours is named: any other key could be anything, an address too.
+        raise RefusedError("invalid", f"{twice if twice in _names(Model) else 'a key'}: occurs twice in one object")
     return content
 
 
@@ -84,5 +97,4 @@ def _names(model: type[Model]) -> Iterator[str]:
         yield from _names(sub)
 
 
-_OUR_NAMES: Final = frozenset(_names(Model))
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)

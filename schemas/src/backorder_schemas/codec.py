@@ -141,7 +141,7 @@ def _what_is_wrong(error: ValidationError) -> str:
         # The first element is the message's type; of a union, only what is said of a value counts.
         where = [str(step) for step in problem["loc"][1:] if step != VALUE]
         if problem["type"] == "json_invalid":
-            problems.append("a text is not Unicode, a number too long or the nesting too deep")
+            problems.append("nested too deep")
         elif problem["type"] == "too_short" and inside[: len(problem["loc"])] == problem["loc"]:
             continue  # the array is counted short only because its first wrong item ended the search
         elif NULL not in where:

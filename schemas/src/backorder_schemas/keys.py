@@ -4,7 +4,7 @@ pydantic's core silently takes the last of two equal keys, and steps over whatev
 NaN, NUL, deep trees. Reading the text a second time to find out would cost as much as the first. Counting does not:
 
 - Outside of strings, a JSON text has one colon for each key and no other. Each timestamp that was taken into the
-  message was a string with two colons or more. So: colons ≥ keys + 2 × timestamps.
+  message was a string with two colons or more. So, where no backslash hides one: colons ≥ keys + 2 × timestamps.
 - Each key ends in a quote, maybe white space, and a colon. So with white space taken away: occurrences of `":` ≥ keys.
 - The keys that the message was made of are distinct. So: keys ≥ keys taken.
 
@@ -70,4 +70,6 @@ def all_taken(value: bytes, message: Any) -> bool:
         if getattr(message, name) is not None:
             colons += 2
     # The first count is three times as fast, the second bears colons in texts and zones such as +02:00.
-    return value.count(b":") == taken + colons or value.translate(None, _WHITE_SPACE).count(b'":') == taken
+    if value.count(b":") == taken + colons and b"\\" not in value:
+        return True
+    return value.translate(None, _WHITE_SPACE).count(b'":') == taken

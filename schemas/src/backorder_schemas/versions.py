@@ -22,7 +22,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Verdict(Generic[T]):
-    """What to do now. `ready` is what to apply, in order: the item just fed and what had waited for it."""
+    """What to do. `action` is about the item just fed; `ready` is what to apply now, in order, whatever the action."""
 
     action: Literal["apply", "ignore", "wait"]
     ready: tuple[T, ...] = ()
@@ -73,7 +73,11 @@ class Versions(Generic[T]):
             return Verdict("ignore")
         waiting = tuple(sorted((*known.waiting, (version, item)), key=lambda pair: pair[0]))
         self._positions[topic, key] = Position(topic, key, epoch, known.version, waiting)
-        return self.give_up(topic, key) if len(waiting) > self._max_waiting else Verdict("wait")
+        if len(waiting) <= self._max_waiting:
+            return Verdict("wait")
+        released = self.give_up(topic, key)
+        still_waiting = self._positions[topic, key].version < version
+        return Verdict("wait" if still_waiting else "apply", released.ready, released.gap)
 
     def give_up(self, topic: str, key: str) -> Verdict[T]:
         """Stop waiting for what is missing before this key's first waiting record: release it, report the gap."""
