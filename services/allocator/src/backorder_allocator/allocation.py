@@ -498,7 +498,7 @@ def _again(same: bool, difference: str) -> Outcome:
 def _named_units(order: Order, message: OrderCancelled) -> list[tuple[Line, int]]:
     """The lines a cancel names, with the most units it takes from each. Lines the order doesn't have are left out."""
     if message.lines is None:
-        return [(line, line.ordered) for line in order.lines.values()]
+        return [(line, line.ordered) for _, line in sorted(order.lines.items())]
     return [
         (order.lines[each.line_no], each.quantity or order.lines[each.line_no].ordered)
         for each in sorted(message.lines, key=lambda each: each.line_no)

@@ -3,3 +3,4 @@ SELECT l.order_id, l.line_no, l.pool_id, p.sku, p.location, l.ranked_at, l.quant
        l.quantity_waiting, l.quantity_cancelled, l.quantity_rejected, l.quantity_shipped, l.releases
 FROM lines l JOIN pools p USING (pool_id)
 WHERE l.order_id = ANY ($1::text[])
+ORDER BY l.order_id, l.line_no

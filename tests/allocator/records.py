@@ -1,0 +1,43 @@
+"""Messages as the records of input partitions."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from backorder_allocator.allocation import Input
+from backorder_allocator.batches import Record
+from backorder_schemas import DeadLetter, OrderCancelled, OrderPlaced, StockReceived
+from tests.allocator.strategies import START, Arrival, Message
+
+
+def topic_of(message: Message) -> str:
+    match message:
+        case OrderPlaced() | OrderCancelled():
+            return "orders"
+        case StockReceived():
+            return "stock-received"
+        case _:
+            return "stock-adjusted"
+
+
+class Partitions:
+    """Gives messages their places on partition 0 of their topics."""
+
+    def __init__(self) -> None:
+        self.ends: Counter[str] = Counter()
+
+    def records(self, arrivals: Iterable[Arrival]) -> list[Record]:
+        return [self.record(arrival) for arrival in arrivals]
+
+    def record(self, arrival: Arrival) -> Record:
+        topic = topic_of(arrival.message)
+        return self._next(topic, Input(arrival.message, arrival.now), arrival)
+
+    def broken(self, topic: str, reason: str) -> Record:
+        """A record that could not be decoded."""
+        return self._next(topic, DeadLetter(reason, "made by a test"), None)
+
+    def _next(self, topic: str, read: Input | DeadLetter, arrival: Arrival | None) -> Record:
+        offset = self.ends[topic]
+        self.ends[topic] += 1
+        at = START if arrival is None else arrival.now
+        return Record(topic, 0, offset, at, b"key", b"value", (("name", b"\xff"), ("null", None)), read)
