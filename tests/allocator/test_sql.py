@@ -1,0 +1,98 @@
+"""Every statement fits the migrated schema, says what it guarantees, and the hot ones use their index."""
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from backorder_allocator import statements
+
+PACKAGE = Path(str(files("backorder_allocator")))
+NAMES = sorted(path.stem for path in (PACKAGE / "sql").glob("*.sql"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_statement_fits_the_schema_and_begins_with_what_it_guarantees(
+    connection: asyncpg.Connection, name: str
+) -> None:
+    text = statements.statement(name)
+    assert text.startswith("-- ")
+    assert not re.search(r"\bnow\s*\(", text, re.IGNORECASE), "time comes in as a parameter"
+    if not text.splitlines()[-1].startswith("NOTIFY"):
+        await connection.prepare(text)
+
+
+def test_every_statement_is_used_and_none_is_missing() -> None:
+    code = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py"))
+    used = set(re.findall(r'(?:run|stream)\(\s*connection,\s*"(\w+)"', code))
+    used |= set(re.findall(r'"(audit_\w+)"', code))
+    assert used == set(NAMES)
+
+
+LONG = """
+INSERT INTO pools (sku, location, on_hand, allocated, waiting)
+VALUES ('HOT', 'main', 50000, 50000, 100000), ('COLD', 'main', 9, 9, 9);
+INSERT INTO orders (order_id, placed_at, ranked_at)
+SELECT format('o%s', n), at, at
+FROM generate_series(1, 150000) n, LATERAL (SELECT '2026-11-02Z'::timestamptz + n * interval '1 s') AS t (at);
+INSERT INTO lines
+SELECT format('o%s', n), 1, 1, '2026-11-02Z'::timestamptz + n * interval '1 s', 1,
+       CASE WHEN n <= 50000 THEN 1 ELSE 0 END, CASE WHEN n <= 50000 THEN 0 ELSE 1 END, 0, 0, 0,
+       CASE WHEN n <= 50000 THEN 1 ELSE 0 END, CASE WHEN n <= 50000 THEN '[[1, 1]]'::jsonb ELSE '[]' END
+FROM generate_series(1, 150000) n;
+INSERT INTO journal
+SELECT n, n, 'batch', '[]', '2026-11-02Z', (n - 1) * 100 + 1, 100, 100, 0, 0, 0 FROM generate_series(1, 1000) n;
+INSERT INTO events
+SELECT (n - 1) / 100 + 1, (n - 1) % 100, 'allocations', format('o%s', n), 1, gen_random_uuid(), 'AllocationReleased',
+       '2026-11-02Z', 'x', NULL, '{}'
+FROM generate_series(1, 100000) n;
+ANALYZE;
+"""
+
+HOT: dict[str, tuple[tuple[Any, ...], str, int]] = {
+    "queue_heads": (([1], [7]), "lines_waiting", 7),
+    "queue_tails": (([1], [7]), "lines_allocated", 7),
+    "queue_of_pool": ((1, 10), "lines_waiting", 10),
+    "lock_orders": ((["o5", "o6"],), "orders_pkey", 2),
+    "lines_of_orders": ((["o5", "o6"],), "lines_pkey", 2),
+    "units_of_orders": ((["o5", "o6"],), "lines_pkey", 2),
+    "lock_pools": (([1, 2],), "pools", 2),
+    "events_to_publish": ((900, 89950, 50), "events_pkey", 150),
+    "events_by_order": (("o5",), "a_version_is_given_once", 1),
+}
+
+
+@pytest.fixture(scope="module")
+async def long_queue(postgres: Any, migrated: str) -> Any:
+    connection = await asyncpg.connect(postgres.create_database(template=migrated))
+    await connection.execute(LONG)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("name", HOT)
+async def test_a_hot_statement_reads_by_its_index_and_no_more_rows_than_it_needs(
+    long_queue: asyncpg.Connection, name: str
+) -> None:
+    """On 100,000 waiting lines in one pool and 100,000 past events."""
+    args, index, most_rows = HOT[name]
+    async with long_queue.transaction():
+        (row,) = await long_queue.fetch(f"EXPLAIN (ANALYZE, FORMAT JSON) {statements.statement(name)}", *args)
+    nodes = list(_nodes(json.loads(row[0])[0]["Plan"]))
+    assert index in {node.get("Index Name", node.get("Relation Name")) for node in nodes}
+    scans = [node for node in nodes if node["Node Type"].endswith("Scan") and "Relation Name" in node]
+    read = {
+        node["Relation Name"]: (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+        for node in scans
+    }
+    assert max(read.values()) <= most_rows, read
+
+
+def _nodes(plan: dict[str, Any]) -> Any:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
