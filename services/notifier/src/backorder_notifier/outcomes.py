@@ -1,0 +1,57 @@
+"""What subscribers of `notifications` get: what became of a message to a customer. Never an address."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from backorder_notifier.rows import Headers
+from backorder_schemas import CustomerNotified, NotificationFailed, encode
+
+SOURCE = "/backorder/notifier"
+NAMESPACE = UUID("b6c1f3a8-2f0e-4d7b-93c5-1d9b0f1c7e42")
+EPOCH = 1  # higher after a database restored from backup was accepted
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One record for the outbox."""
+
+    order_id: str
+    version: int
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+def outcome(
+    *,
+    order_id: str,
+    customer_id: str | None,
+    version: int,
+    kind: str,
+    channel: str,
+    attempts: int,
+    failure: str | None,
+    about: Sequence[str],
+    occurred_at: datetime,
+    traceparent: str | None,
+) -> Outcome:
+    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next on the topic."""
+    shape = CustomerNotified if failure is None else NotificationFailed
+    message = shape(
+        id=str(uuid5(NAMESPACE, f"{EPOCH}\nnotifications\n{order_id}\n{version}")),
+        occurred_at=occurred_at,
+        version=version,
+        epoch=EPOCH,
+        caused_by=about[0],
+        order_id=order_id,
+        customer_id=customer_id,
+        kind=kind,
+        channel=channel,
+        attempts=attempts,
+        reason=failure,
+        about=tuple(about),
+    )
+    encoded = encode(message, source=SOURCE, traceparent=traceparent)
+    return Outcome(order_id, version, encoded.key, encoded.value, tuple(encoded.headers))

@@ -1,0 +1,192 @@
+"""Publishes outcomes and dead letters, in the order in which they were committed. One process at a time does it."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from backorder_notifier import store
+from backorder_notifier.errors import describe
+from backorder_notifier.fail_points import reached
+from backorder_notifier.rows import DeadLetterRow, Headers, OutboxRow
+from backorder_notifier.telemetry import PUBLISHED, logger
+
+log = logger("relay")
+
+LEASE_NAME: Final = "relay"
+_LEASE: Final = timedelta(seconds=20)
+_PUBLISH_SECONDS: Final = 10.0  # well within the lease
+_BATCH: Final = 500
+_POLL_SECONDS: Final = 1.0
+
+
+class Relay:
+    """The publisher of one process. `prefix` stands before the names of topics."""
+
+    def __init__(self, pool: asyncpg.Pool, bootstrap_servers: Sequence[str], prefix: str) -> None:
+        self._pool = pool
+        self._servers = list(bootstrap_servers)
+        self._prefix = prefix
+        self._holder = uuid4()
+        self._producer: AIOKafkaProducer | None = None
+        self._work = asyncio.Event()
+        self._stopping = False
+
+    def poke(self) -> None:
+        """There is something to publish."""
+        self._work.set()
+
+    def stop(self) -> None:
+        """Publish what is there, once more, then `run` returns."""
+        self._stopping = True
+        self._work.set()
+
+    async def run(self) -> None:
+        failures = 0
+        while True:
+            last_round = self._stopping
+            self._work.clear()
+            try:
+                busy = await self._round()
+                failures = 0
+            except Exception as error:
+                # A producer that failed may be fenced or out of sequence: a new one starts clean.
+                await self._drop_producer()
+                failures += 1
+                if failures in {1, 10} or failures % 100 == 0:
+                    log.warning("publishing_failed", tries=failures, **describe(error))
+                if last_round:
+                    break
+                await self._sleep(min(30.0, 0.5 * 2 ** min(failures, 10)) * random.uniform(0.8, 1.2))  # noqa: S311
+                continue
+            if last_round and not busy:
+                break
+            if not busy:
+                await self._sleep(_POLL_SECONDS)
+        await self._end()
+
+    async def _round(self) -> bool:
+        """One batch of each. True: there may be more."""
+        async with self._pool.acquire() as connection:
+            now = datetime.now(UTC)
+            epoch = await store.take_lease(connection, LEASE_NAME, self._holder, now, now + _LEASE)
+            if epoch is None:
+                return False
+            outcomes = await store.unpublished_outcomes(connection, _BATCH)
+            letters = await store.unpublished_dead_letters(connection, _BATCH)
+        if not outcomes and not letters:
+            return False
+        # No connection is held while Kafka is waited for.
+        await self._publish_outcomes(outcomes, epoch)
+        await self._publish_letters(letters, epoch)
+        return len(outcomes) == _BATCH or len(letters) == _BATCH
+
+    async def _publish_outcomes(self, outcomes: Sequence[OutboxRow], epoch: int) -> None:
+        if not outcomes:
+            return
+        topic = f"{self._prefix}notifications"
+        await self._publish(topic, [(row.key, row.value, row.headers) for row in outcomes])
+        reached("relay.before_forget")
+        async with self._pool.acquire() as connection:
+            await store.forget_outcomes(connection, [row.position for row in outcomes], self._holder, epoch)
+
+    async def _publish_letters(self, letters: Sequence[DeadLetterRow], epoch: int) -> None:
+        if not letters:
+            return
+        topic = f"{self._prefix}notifier.dlq"
+        try:
+            await self._publish(topic, [_as_record(letter) for letter in letters])
+        except MessageSizeTooLargeError:
+            # One among them is larger than the topic takes: each by itself, so that it holds up no other.
+            for letter in letters:
+                try:
+                    await self._publish(topic, [_as_record(letter)])
+                except MessageSizeTooLargeError:
+                    log.error("dead_letter_too_large_to_publish", dead_letter_id=letter.dead_letter_id)
+        async with self._pool.acquire() as connection:
+            ids = [letter.dead_letter_id for letter in letters]
+            await store.mark_dead_letters_published(connection, ids, datetime.now(UTC), self._holder, epoch)
+
+    async def _publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Headers]]) -> None:
+        """Raises the first failure; no send is left un-awaited, or a refused record would be lost without a word."""
+        async with asyncio.timeout(_PUBLISH_SECONDS):
+            producer = await self._connected()
+            sends = []
+            failed: BaseException | None = None
+            for key, value, headers in records:
+                try:
+                    sends.append(await producer.send(topic, value=value, key=key, headers=list(headers)))
+                except KafkaError as error:
+                    failed = error
+                    break
+            results = await asyncio.gather(*sends, return_exceptions=True)
+        for result in (failed, *results):
+            if isinstance(result, BaseException):
+                raise result
+        PUBLISHED.labels(topic).inc(len(records))
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self._servers,
+                client_id="backorder-notifier",
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=5,
+                max_batch_size=256 * 1024,
+                # A dead letter may have been compressed when it came, and be much larger now.
+                compression_type="gzip",
+                max_request_size=64 * 1024 * 1024,
+                request_timeout_ms=int(_PUBLISH_SECONDS * 1000),
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            try:
+                async with asyncio.timeout(2):
+                    await producer.stop()
+            except (KafkaError, OSError, TimeoutError):
+                pass
+
+    async def _end(self) -> None:
+        await self._drop_producer()
+        try:
+            async with asyncio.timeout(2), self._pool.acquire() as connection:
+                await store.free_lease(connection, LEASE_NAME, self._holder, datetime.now(UTC))
+        except Exception as error:
+            log.warning("lease_not_freed", **describe(error))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._work.wait()
+        except TimeoutError:
+            pass
+
+
+def _as_record(letter: DeadLetterRow) -> tuple[bytes | None, bytes | None, Headers]:
+    """The original bytes, and headers that say where it was and why it is here."""
+    record = letter.record
+    why = (
+        ("dlq.topic", record.full_topic),
+        ("dlq.partition", str(record.partition)),
+        ("dlq.offset", str(record.offset)),
+        ("dlq.reason", letter.reason),
+        ("dlq.detail", letter.detail),
+        ("dlq.failed_at", letter.failed_at.isoformat().replace("+00:00", "Z")),
+    )
+    return record.key, record.value, (*record.headers, *((name, value.encode()) for name, value in why))

@@ -1,0 +1,9 @@
+-- What waits, for status and metrics.
+SELECT
+    (SELECT count(*) FROM deliveries WHERE state = 'due') AS due,
+    (SELECT count(*) FROM deliveries WHERE state = 'waiting_for_contact') AS waiting_for_contact,
+    (SELECT min(recorded_at) FROM deliveries WHERE state = 'due') AS oldest_due,
+    (SELECT count(*) FROM outbox) AS outcomes_unpublished,
+    (SELECT count(*) FROM dead_letters WHERE published_at IS NULL) AS dead_letters_unpublished,
+    (SELECT count(*) FROM dead_letters WHERE redriven_at IS NULL) AS dead_letters,
+    (SELECT count(*) FROM parked) AS parked

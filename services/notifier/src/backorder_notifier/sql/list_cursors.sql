@@ -1,0 +1,4 @@
+-- Every position, for people.
+SELECT topic, partition, next_offset
+FROM cursors
+ORDER BY topic, partition

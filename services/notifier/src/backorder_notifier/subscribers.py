@@ -1,0 +1,389 @@
+"""How records come from Kafka: FastStream hands over poll batches of raw bytes; positions are ours, in PostgreSQL.
+
+FastStream's defaults lose data (commit before the work, headers decoded before anything else, exceptions swallowed), so
+each setting here has a reason; the tests kill processes to see that they hold.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+from faststream import AckPolicy
+from faststream.kafka import KafkaBroker
+from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
+
+from backorder_notifier import store
+from backorder_notifier.errors import describe, is_not_ready
+from backorder_notifier.intake import READS, Report, take_batch
+from backorder_notifier.rows import Record
+from backorder_notifier.telemetry import BATCH_SECONDS, BATCHES, DEAD_LETTERS, GAPS, LAG, MESSAGES, logger, timed
+from backorder_schemas import (
+    BackorderCancelled,
+    BackorderCreated,
+    BackorderFilled,
+    BackorderRejected,
+    CustomerNotified,
+    NotificationFailed,
+    OrderCancelled,
+    OrderPlaced,
+    PromiseChanged,
+)
+
+log = logger("subscribers")
+
+GROUP: Final = "notifier"
+_PLACE_SECONDS: Final = 5.0
+_COMMIT_SECONDS: Final = 5.0
+_STALE_SECONDS: Final = 60.0
+
+
+class RawCodec:
+    """Bodies stay the records themselves, which `backorder_schemas.decode` reads without ever raising."""
+
+    async def decode(self, message: Any) -> Any:
+        return message.raw_message
+
+    async def decode_batch(self, message: Any) -> Any:
+        return message.raw_message
+
+    async def encode(self, message: Any, serializer: Any = None) -> tuple[bytes, str | None]:
+        raise NotImplementedError("the relay publishes, not FastStream")
+
+    async def encode_batch(self, messages: Any, serializer: Any = None) -> list[tuple[bytes, str | None]]:
+        raise NotImplementedError("the relay publishes, not FastStream")
+
+
+async def parse_raw(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
+    """Touches no header: FastStream's own parser drops the whole batch for one that is null or not UTF-8."""
+    return KafkaMessage(
+        body=b"",
+        headers={},
+        message_id=f"{records[0].topic}-{records[0].partition}-{records[0].offset}",
+        raw_message=records,
+        consumer=FAKE_CONSUMER,
+    )
+
+
+class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Poll batches into the database, each record once. Also keeps the consumer where our own cursors say."""
+
+    def __init__(
+        self, prefix: str, pool: asyncpg.Pool, start_at: datetime | None, committed: Callable[[Report], None]
+    ) -> None:
+        self._prefix = prefix
+        self.consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
+        self._pool = pool
+        self._start_at = start_at
+        self._committed = committed
+        # Held for a batch and for a change of assignment: a rebalance waits for the batch in hand.
+        self._busy = asyncio.Lock()
+        self._placed: set[TopicPartition] = set()
+        self._hurry = asyncio.Event()
+        self._placing: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._last_turn = time.monotonic()
+
+    # Assignment
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Awaited before this member rejoins, while heartbeats go on."""
+        self._hurry.set()
+        async with self._busy:
+            self._placed.clear()
+        self._hurry.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Go on where our own cursors say, from the start of the log without one; never from the committed offset.
+
+        Must not take long, since heartbeats begin after it: while the database is away the partitions are paused, and
+        placed when it is back.
+        """
+        async with self._busy:
+            self._placed.clear()
+            partitions = set(assigned)
+            if not partitions or await self._place(partitions):
+                return
+            self._require_consumer().pause(*partitions)
+        if self._placing is not None:
+            self._placing.cancel()
+        self._placing = asyncio.create_task(self._place_later(partitions))
+
+    async def _place_later(self, partitions: set[TopicPartition]) -> None:
+        while True:
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+            async with self._busy:
+                consumer = self.consumer()
+                if consumer is None or not partitions <= consumer.assignment():
+                    return  # a newer assignment has its own placing
+                if await self._place(partitions):
+                    consumer.resume(*partitions)
+                    return
+
+    async def _place(self, partitions: set[TopicPartition]) -> bool:
+        consumer = self._require_consumer()
+        try:
+            async with asyncio.timeout(_PLACE_SECONDS):
+                async with self._pool.acquire() as connection:
+                    cursors = await store.read_cursors(connection, {each.topic for each in partitions})
+                new = [each for each in partitions if (each.topic, each.partition) not in cursors]
+                for each in partitions.difference(new):
+                    consumer.seek(each, cursors[each.topic, each.partition])
+                if new:
+                    await consumer.seek_to_beginning(*new)
+        except Exception as error:
+            log.warning("cursors_not_read", **describe(error))
+            return False
+        self._placed |= partitions
+        log.info("assigned", partitions=sorted(f"{each.topic}-{each.partition}" for each in partitions))
+        return True
+
+    def _require_consumer(self) -> AIOKafkaConsumer:
+        consumer = self.consumer()
+        if consumer is None:
+            raise IllegalStateError("the consumer is gone")
+        return consumer
+
+    # Batches
+
+    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+        """The handler. No exception leaves it: FastStream would log and forget the batch."""
+        async with self._busy:
+            fresh = await self._current(records)
+            try:
+                if fresh:
+                    await self._take(fresh)
+                self._failures = 0
+            except Exception as error:
+                await self._back_off(fresh, error)
+            finally:
+                self._last_turn = time.monotonic()
+
+    async def _current(self, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Without records fetched before a seek: beginning at the committed offset they could leave a gap behind."""
+        consumer = self.consumer()
+        last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
+        usable = set()
+        for partition in last.keys() & self._placed:
+            try:
+                async with asyncio.timeout(_PLACE_SECONDS):
+                    if consumer is not None and await consumer.position(partition) > last[partition]:
+                        usable.add(partition)
+            except (KafkaError, TimeoutError):
+                continue  # not ours any more, or being placed anew
+        return [record for record in records if TopicPartition(record.topic, record.partition) in usable]
+
+    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
+        now = datetime.now(UTC)
+        batch = [_as_record(self._prefix, record) for record in records]
+        with timed(BATCH_SECONDS):
+            async with self._pool.acquire() as connection:
+                report = await take_batch(connection, batch, now, self._start_at)
+        BATCHES.labels("committed").inc()
+        count_and_log(report)
+        log.debug("batch", records=len(batch), **_where(records), **report.outcomes)
+        self._committed(report)
+        await self._commit({TopicPartition(each.topic, each.partition): each.offset + 1 for each in records})
+
+    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        """A hint for tools that show lag. One that fails is harmless; aiokafka would retry it for ever."""
+        try:
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                await self._require_consumer().commit(offsets)
+        except (KafkaError, TimeoutError) as error:
+            log.info("offsets_not_committed", **describe(error))
+
+    async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
+        """Again from the first record, after a while: the world may be ready then. A bug stops this topic, loudly."""
+        self._failures += 1
+        is_bug = not is_not_ready(error)
+        BATCHES.labels("bug" if is_bug else "not_ready").inc()
+        if is_bug:
+            log.error("batch_failed", tries=self._failures, **_where(records), **describe(error))
+        elif self._failures in {1, 10} or self._failures % 50 == 0:
+            log.warning("not_ready", tries=self._failures, **describe(error))
+        consumer = self.consumer()
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for partition, offset in first.items():
+            if consumer is not None and partition in consumer.assignment():
+                consumer.seek(partition, offset)
+        seconds = min(15.0, 0.25 * 2 ** min(self._failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    # Health
+
+    def hurry(self) -> None:
+        """Cut a backoff short: the process stops."""
+        self._hurry.set()
+
+    async def lag(self) -> dict[TopicPartition, int] | None:
+        """Records not yet read, by partition; None while that is not known."""
+        consumer = self.consumer()
+        if consumer is None:
+            return None
+        lags: dict[TopicPartition, int] = {}
+        try:
+            async with asyncio.timeout(0.5):
+                for each in consumer.assignment():
+                    highwater = consumer.highwater(each)
+                    if highwater is None:
+                        return None
+                    lags[each] = max(0, highwater - await consumer.position(each))
+        except (KafkaError, TimeoutError):
+            return None
+        for partition, records in lags.items():
+            LAG.labels(partition.topic, str(partition.partition)).set(records)
+        return lags
+
+    async def is_alive(self) -> bool:
+        """A batch was turned round lately, or there is nothing to read and Kafka said so lately."""
+        if time.monotonic() - self._last_turn < _STALE_SECONDS:
+            return True
+        consumer, lags = self.consumer(), await self.lag()
+        if consumer is None or lags is None or any(lags.values()):
+            return False
+        polled = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
+        return all(stamp is not None and time.time() - stamp / 1000 < _STALE_SECONDS for stamp in polled)
+
+    def is_ready(self) -> bool:
+        """Reading, or a member without partitions; not while batches fail or the cursors are unknown."""
+        consumer = self.consumer()
+        return consumer is not None and self._failures == 0 and consumer.assignment() <= self._placed
+
+
+def count_and_log(report: Report) -> None:
+    """The metrics of a committed batch, and a line for everything that was refused or reported."""
+    for name, count in report.outcomes.items():
+        if count:
+            MESSAGES.labels(name).inc(count)
+    for record, letter in report.dead:
+        DEAD_LETTERS.labels(record.full_topic, letter.reason).inc()
+        log.warning(
+            "dead_letter",
+            topic=record.full_topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=letter.reason,
+            detail=letter.detail,
+        )
+    for gap in report.gaps:
+        GAPS.inc()
+        log.error("versions_never_came", topic=gap.topic, key=gap.key, epoch=gap.epoch, first=gap.first, last=gap.last)
+
+
+def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) -> KafkaBroker:
+    """One consumer of both topics: one membership of the group, one transaction a poll batch."""
+    libraries = logging.getLogger("backorder_notifier.faststream")
+    libraries.setLevel(logging.ERROR)
+    broker = KafkaBroker(
+        list(bootstrap_servers),  # one text would be taken for one host
+        client_id="backorder-notifier",
+        consumer_only=True,  # the relay has a producer of its own
+        allow_auto_create_topics=False,
+        apply_types=False,  # the handler gets raw records
+        graceful_timeout=25,  # None or 0 would wait for no batch at all
+        request_timeout_ms=40_000,
+        logger=libraries,
+        log_level=logging.DEBUG,
+    )
+    subscriber = broker.subscriber(
+        *(f"{prefix}{topic}" for topic in READS),
+        group_id=f"{prefix}{GROUP}",
+        listener=reader,
+        batch=True,
+        max_records=500,
+        batch_timeout_ms=50,  # also slept after an empty poll
+        parser=parse_raw,
+        codec=RawCodec(),
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,  # else a reply_to header makes FastStream publish wherever the sender says
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+        max_partition_fetch_bytes=4 * 1024 * 1024,
+        session_timeout_ms=10_000,
+        heartbeat_interval_ms=1_000,  # how soon a member hears that another came or went
+        rebalance_timeout_ms=30_000,
+    )
+
+    @subscriber
+    async def take(records: Any) -> None:
+        await reader.take(records)
+
+    reader.consumer = lambda: subscriber.consumer
+    return broker
+
+
+def describe_topics(bootstrap_servers: Sequence[str], prefix: str) -> KafkaBroker:
+    """What the AsyncAPI document says, on a broker that is never started.
+
+    Of one subscriber to two topics FastStream would say that either topic carries the messages of both.
+    """
+    broker = KafkaBroker(list(bootstrap_servers), apply_types=False, logger=None)
+    group = f"{prefix}{GROUP}"
+
+    @broker.subscriber(
+        f"{prefix}orders",
+        title=f"{prefix}orders",
+        description="Read for whom to tell: customer, address, language, order_url. Key: order_id.",
+        group_id=group,
+        batch=True,
+        ack_policy=AckPolicy.MANUAL,
+    )
+    async def orders(messages: list[OrderPlaced | OrderCancelled]) -> None: ...
+
+    @broker.subscriber(
+        f"{prefix}backorders",
+        title=f"{prefix}backorders",
+        description="Read for what to tell, applied by version. Key: order_id.",
+        group_id=group,
+        batch=True,
+        ack_policy=AckPolicy.MANUAL,
+    )
+    async def backorders(
+        messages: list[BackorderCreated | BackorderFilled | PromiseChanged | BackorderCancelled | BackorderRejected],
+    ) -> None: ...
+
+    broker.publisher(
+        f"{prefix}notifications",
+        title=f"{prefix}notifications",
+        description="What became of each message to a customer. Key: order_id. Never an address.",
+        schema=CustomerNotified | NotificationFailed,
+    )
+    broker.publisher(
+        f"{prefix}notifier.dlq",
+        title=f"{prefix}notifier.dlq",
+        description="Messages that can't be used: the original key, value and headers, and dlq.* headers that say why.",
+        schema=bytes,
+    )
+    return broker
+
+
+def _where(records: Sequence[ConsumerRecord]) -> dict[str, Any]:
+    if not records:
+        return {}
+    return {"topic": records[-1].topic, "partition": records[-1].partition, "offset": records[-1].offset}
+
+
+def _as_record(prefix: str, record: ConsumerRecord) -> Record:
+    return Record(
+        topic=record.topic.removeprefix(prefix),
+        full_topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        recorded_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+    )
