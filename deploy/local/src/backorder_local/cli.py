@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import signal
 import sys
 from contextlib import suppress
@@ -174,6 +175,7 @@ def end_on_signals() -> None:
 
 
 def main() -> None:
+    logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns of what it then retries
     try:
         app()
     except LocalError as error:

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
+from urllib.parse import urlsplit
 
 from backorder_local import kafka, postgres, processes
 from backorder_local.place import Place
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 KAFKA_IMAGE = "apache/kafka:4.3.0"
 POSTGRES_IMAGE = "postgres:18"
+DEFAULT_ENGINE = "unix:///var/run/docker.sock"
 ENGINE_SECONDS = 3
 STOP_SECONDS = 10
 LOOPBACK = "127.0.0.1"
@@ -88,11 +91,11 @@ def refusal(say: Callable[[str], None], *, pull: bool = True) -> str | None:
     """Why Docker can't be used here, or None. Asks the engine once, and pulls the images that it lacks."""
     # Imported here: half a second that those with other ways need not wait.
     from docker.errors import DockerException, ImageNotFound  # type: ignore[import-untyped]  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
     from testcontainers.core.config import ConnectionMode  # noqa: PLC0415
-    from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415
+    from testcontainers.core.docker_client import DockerClient, get_docker_host  # noqa: PLC0415
 
     try:
+        knock(get_docker_host() or DEFAULT_ENGINE)
         with closing_client(DockerClient(timeout=ENGINE_SECONDS)) as engine:
             engine.client.ping()
             if engine.get_connection_mode() is not ConnectionMode.docker_host or engine.host() not in LOCAL:
@@ -107,9 +110,21 @@ def refusal(say: Callable[[str], None], *, pull: bool = True) -> str | None:
             say(f"Docker: pulling {image}, once")
             with closing_client(DockerClient()) as engine:
                 engine.client.images.pull(image)
-    except (DockerException, RequestException, OSError) as error:
-        return "no engine runs here" if "FileNotFoundError" in str(error) else f"{type(error).__name__}: {error}"
+    except (DockerException, OSError) as error:  # what requests raises are OSErrors
+        return str(error) or type(error).__name__
     return None
+
+
+def knock(engine: str) -> None:
+    """Raises OSError if nobody listens on the engine's socket, without what the client needs to find that out."""
+    address = urlsplit(engine)
+    if address.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as knocking:
+            knocking.settimeout(ENGINE_SECONDS)
+            try:
+                knocking.connect(address.path)
+            except OSError as error:
+                raise OSError(f"no engine answers at {address.path} ({error.strerror})") from error
 
 
 @contextmanager

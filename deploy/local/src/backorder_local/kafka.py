@@ -43,7 +43,8 @@ def start_kafka(place: Place, *, port: int, say: Callable[[str], None]) -> tuple
     controller_port = processes.port_or_free(0, "Kafka", "--kafka-port")
     folder = place.folder / "kafka"
     data, scratch, properties = folder / "data", folder / "tmp", folder / "server.properties"
-    scratch.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    scratch.mkdir(exist_ok=True)
     settings = PROPERTIES | {
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",

@@ -47,14 +47,12 @@ class Mail:
     @property
     def text(self) -> str:
         """The text part, decoded; empty if there is none."""
-        part = self.message.get_body(("plain",))
-        return "" if part is None else str(part.get_content())
+        return content(self.message, "plain")
 
     @property
     def html(self) -> str:
         """The HTML part, decoded; empty if there is none."""
-        part = self.message.get_body(("html",))
-        return "" if part is None else str(part.get_content())
+        return content(self.message, "html")
 
     def names(self, order_id: str) -> bool:
         """Whether the order is named, as a whole word, in the text, the subject or another header."""
@@ -113,6 +111,12 @@ class MailStore:
             raise LocalError(f"The mails in {self.path} can't be used: {error}") from error
         finally:
             connection.close()
+
+
+def content(message: EmailMessage, kind: str) -> str:
+    """The part of this kind, decoded, its lines ended by a newline alone."""
+    part = message.get_body((kind,))
+    return "" if part is None else str(part.get_content()).replace("\r\n", "\n")
 
 
 def to_mail(row: tuple[int, str, str, str, bytes]) -> Mail:

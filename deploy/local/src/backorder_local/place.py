@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
+
 from backorder_local.errors import LocalError
 
 TEMPORARY_PREFIX = "backorder-"
@@ -65,20 +67,23 @@ def place(data_dir: Path | None) -> Iterator[Place]:
 
 
 def take_lock(folder: Path) -> int:
-    """An open file that holds the folder's lock. Waits for a stack that is just ending."""
+    """An open file that holds the folder's lock and names us. Waits for a stack that was killed and is still ending."""
     lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            owner = os.pread(lock, 20, 0).decode()
+            if time.monotonic() > deadline or (owner and psutil.pid_exists(int(owner))):
                 os.close(lock)
                 raise LocalError(
-                    f"Another stack uses {folder}. End it first, or choose another folder with --data-dir."
+                    f"Another stack uses {folder} (process {owner}). End it first, or choose another with --data-dir."
                 ) from None
             time.sleep(0.1)
         else:
+            os.truncate(lock, 0)
+            os.pwrite(lock, str(os.getpid()).encode(), 0)
             return lock
 
 

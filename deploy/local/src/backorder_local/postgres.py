@@ -41,7 +41,7 @@ def start_postgres(place: Place, *, port: int, durable: bool) -> tuple[str, Proc
     programs = reachable_programs(identity)
     folder = place.folder / "postgres"
     data, password_file = folder / "data", folder / "password"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
     if identity is not None:
         os.chown(folder, identity.user, identity.group)
         check_reachable(folder)
