@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 from backorder_schemas.fields import Model
 
-_MAX_DIGITS = 4300  # the ordinary reader's limit, and Python's own
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # A backslash escapes itself, so only an odd run of them before u0000 is a NUL.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -35,12 +34,14 @@ def parse_object(value: bytes) -> dict[str, Any]:
         content = _decoder.decode(text)
     except json.JSONDecodeError as error:
         raise RefusedError("not_json", f"{error.msg} at line {error.lineno} column {error.colno}") from None
+    except ValueError:  # Python's own limit to integers, 4300 digits as in the ordinary reader
+        raise RefusedError("invalid", "a number has too many digits") from None
     except RecursionError:
         closed = text.rstrip(" \t\n\r").endswith(("}", "]"))
         raise _too_deep("invalid" if closed else "not_json") from None
     if not isinstance(content, dict):
         raise RefusedError("invalid", "the value is not a JSON object")
-    if _SURROGATE.search(value) and not _is_unicode(content):
+    if b"\\" in value and _SURROGATE.search(value) and not _is_unicode(content):
         raise RefusedError("invalid", "a text has half of a surrogate pair")
     return content
 
@@ -57,7 +58,7 @@ def _is_unicode(content: dict[str, Any]) -> bool:
 
 def has_nul(value: bytes) -> bool:
     """Whether a text somewhere in this JSON has a NUL character."""
-    return _NUL.search(value) is not None
+    return b"\\" in value and _NUL.search(value) is not None
 
 
 def dump(content: dict[str, Any]) -> bytes:
@@ -85,16 +86,10 @@ def _constant(name: str) -> NoReturn:
     raise RefusedError("invalid", f"{name} is not a JSON value")
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > _MAX_DIGITS:
-        raise RefusedError("invalid", f"a number has more than {_MAX_DIGITS} digits")
-    return int(digits)
-
-
 def _names(model: type[Model]) -> Iterator[str]:
     for sub in model.__subclasses__():
         yield from sub.model_fields
         yield from _names(sub)
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant)

@@ -6,7 +6,7 @@ from typing import Any
 
 _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT_TYPE = ("content-type", b"application/json")
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @lru_cache(maxsize=256)
@@ -42,7 +42,9 @@ def cloudevent_headers(
 def is_structured(headers: dict[str, bytes | None]) -> bool:
     """Whether the content type says that the value is a whole CloudEvent."""
     content_type = headers.get("content-type")
-    return content_type is not None and content_type.lower().startswith(b"application/cloudevents")
+    if content_type is None or content_type == b"application/json":
+        return False
+    return content_type.lower().startswith(b"application/cloudevents")
 
 
 def header_attributes(headers: dict[str, bytes | None]) -> dict[str, str]:
@@ -62,14 +64,14 @@ def header_traceparent(headers: dict[str, bytes | None]) -> str | None:
     """The trace that a message belongs to, from its headers."""
     for name in ("ce_traceparent", "traceparent"):
         value = headers.get(name)
-        if value is not None and (found := as_traceparent(value.decode("latin-1"))) is not None:
-            return found
+        if value is not None and _TRACEPARENT.fullmatch(value):
+            return value.decode()
     return None
 
 
 def as_traceparent(value: Any) -> str | None:
     """A W3C traceparent, or None for anything else: a broken one must not be passed on."""
-    return value if isinstance(value, str) and _TRACEPARENT.fullmatch(value) else None
+    return value if isinstance(value, str) and value.isascii() and _TRACEPARENT.fullmatch(value.encode()) else None
 
 
 def name_in(dotted: str, known: Any) -> str:
