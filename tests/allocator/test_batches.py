@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backorder_allocator import audits, batches, dead_letters, store
-from backorder_allocator.allocation import Decision, Input, decide
+from backorder_allocator.allocation import Decision, Input, Outcome, decide
 from backorder_allocator.batches import Record, Rules, Worked
 from backorder_allocator.connections import SESSION
 from backorder_allocator.ranking import HeadStartRules, ValueRule
@@ -94,7 +94,7 @@ async def _compare(
     await connection.execute(EMPTY)
     rules = Rules(HEAD_STARTS)
     partitions = Partitions()
-    outcomes = []
+    outcomes: list[Outcome] = []
     for part, repeat in zip(cut, repeats, strict=True):
         records = partitions.records(part)
         outcomes += (await work(connection, records, rules)).outcomes
@@ -186,7 +186,12 @@ def order(order_id: str, *quantities: int, sku: str = "X", **more: Any) -> Arriv
         OrderLine(line_no=number, sku=sku, quantity=quantity, unit_price=Decimal(1))
         for number, quantity in enumerate(quantities, 1)
     )
-    fields = {"placed_at": START, "currency": "EUR", "customer": Customer(customer_id="c"), "lines": lines} | more
+    fields: dict[str, Any] = {
+        "placed_at": START,
+        "currency": "EUR",
+        "customer": Customer(customer_id="c"),
+        "lines": lines,
+    } | more
     return Arrival(OrderPlaced(id=f"placed {order_id}", occurred_at=START, order_id=order_id, **fields), START)
 
 

@@ -8,11 +8,12 @@ from functools import partial
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import KafkaError
 
 from backorder_allocator import log, relay, topics
 from backorder_allocator.batches import Rules
 from backorder_allocator.connections import SESSION, admin, producer
-from backorder_allocator.errors import LeaseLostError
+from backorder_allocator.errors import LeaseLostError, NotReadyError
 from backorder_allocator.ranking import HeadStartRules
 from backorder_allocator.relay import Relay
 from backorder_allocator.settings import Settings
@@ -115,13 +116,13 @@ async def test_a_position_moves_only_after_kafka_has_acknowledged(
     async def refused(self: AIOKafkaProducer, *_: object, **__: object) -> asyncio.Future[None]:
         asked.append(self)
         lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lost.set_exception(relay.KafkaError("refused by a test"))
+        lost.set_exception(KafkaError("refused by a test"))
         return lost
 
     sender = Relay("first", settings.topic_prefix, partial(producer, settings))
     with monkeypatch.context() as patch:
         patch.setattr(AIOKafkaProducer, "send", refused)
-        with pytest.raises(relay.NotReadyError):
+        with pytest.raises(NotReadyError):
             await sender.turn(connection)
     assert await connection.fetchval("SELECT seq FROM relay") == 0
     # A producer that had an error is not used again.

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backorder_allocator import connections
+from backorder_allocator.migrate import require_current
 from backorder_allocator.output import as_json, show_table
 from backorder_allocator.ranking import sentence
 from backorder_allocator.settings import Settings
@@ -14,11 +15,18 @@ from backorder_allocator.statements import Connection, run
 Result = TypeVar("Result")
 
 
-async def with_connection(settings: Settings, ask: Callable[[Connection], Awaitable[Result]]) -> Result:
-    """Ask on a connection of its own. Raises NotReadyError if the database can't be reached in time."""
+async def with_connection(
+    settings: Settings, ask: Callable[[Connection], Awaitable[Result]], *, migrating: bool = False
+) -> Result:
+    """Ask on a connection of its own, of a database at this version's schema unless `migrating`.
+
+    Raises NotReadyError if the database can't be reached in time, ConfigurationError if its schema is another.
+    """
     connect = partial(connections.database_connection, settings, "command")
     connection = await connections.patiently("PostgreSQL", connect, settings.start_timeout_seconds)
     try:
+        if not migrating:
+            await require_current(connection)
         return await ask(connection)
     finally:
         await connection.close()

@@ -74,7 +74,7 @@ def migrate_command(
     json: Json = False,
 ) -> None:
     """Bring the database to this version's tables. Forward only; safe to run from several places at once."""
-    done = _run(answers.with_connection(_load(), migrate.pending if check else migrate.apply))
+    done = _run(answers.with_connection(_load(), migrate.pending if check else migrate.apply, migrating=True))
     names = [migration.name for migration in done]
     if json:
         as_json({"pending" if check else "applied": names})

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from asyncpg.exceptions._base import InterfaceError
 
-from backorder_allocator.errors import NotReadyError
+from backorder_allocator.errors import ConfigurationError, NotReadyError
 from backorder_allocator.settings import Settings
 
 Made = TypeVar("Made")
@@ -103,12 +103,17 @@ async def admin(settings: Settings) -> AIOKafkaAdminClient:
 
 
 async def patiently(what: str, connect: Callable[[], Awaitable[Made]], seconds: float) -> Made:
-    """Connect, trying again for `seconds`. Raises NotReadyError that says what could not be reached."""
+    """Connect, trying again for `seconds`. Raises NotReadyError that says what could not be reached.
+
+    A server that answers and refuses who we are will not think better of it: that is a ConfigurationError.
+    """
     deadline = monotonic() + seconds
     wait = 0.2
     while True:
         try:
             return await connect()
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            raise ConfigurationError(f"{what} refuses us: {error}") from error
         except (*PASSING_DATABASE_ERRORS, KafkaError) as error:
             if monotonic() + wait > deadline:
                 raise NotReadyError(f"{what} is not reachable: {error or type(error).__name__}") from error
