@@ -68,7 +68,7 @@ async def test_a_stack_that_is_killed_leaves_no_process_and_all_data(home: Home)
 
 def test_what_a_killed_stack_left_in_a_temporary_folder_goes(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(home.folder / "tmp"))
-    monkeypatch.setattr(place, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(place, "ABANDONED_SECONDS", 0)
     with home.up(NO_SERVICES) as up:
         [folder] = (home.folder / "tmp").glob("backorder-*")
         place.remove_abandoned()
@@ -92,7 +92,9 @@ def test_a_server_ends_with_its_guard_and_is_named_with_the_end_of_its_log(home:
         eventually(lambda: commands([kafka]) == "", lambda: commands([kafka]))
         assert "Kafka: ended by itself" in up.said()
         assert "INFO" in up.said()
-        assert "logs/kafka.log" in up.said()
+    [log] = [line.removeprefix("The whole log: ") for line in up.said().splitlines() if "whole log" in line]
+    assert "shutdown" in Path(log).read_text().lower()
+    assert {part.name for part in Path(log).parents[1].iterdir()} == {"logs", "lock"}
 
 
 def test_a_folder_is_for_one_stack_at_a_time(running: Up, shared_home: Home) -> None:

@@ -17,6 +17,7 @@ from backorder_local.errors import LocalError
 TEMPORARY_PREFIX = "backorder-"
 # A stack that was killed needs a moment to end its servers; the next one on the same folder waits for it.
 LOCK_SECONDS = 15
+ABANDONED_SECONDS = 24 * 60 * 60
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,26 @@ def place(data_dir: Path | None) -> Iterator[Place]:
     except OSError as error:
         wrong = f"{error.filename or data_dir} can't be used: {error.strerror}"
         raise LocalError(f"The folder {wrong}. Choose another with --data-dir (temporary ones: TMPDIR).") from error
+    kept = set()
     try:
         yield Place(folder, data_dir is None, lock)
+    except LocalError:
+        kept = {folder / "logs", folder / "lock"}  # the error names a log: that stays, for a day
+        raise
     finally:
         if data_dir is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove(folder, kept)
         os.close(lock)
+
+
+def remove(folder: Path, kept: set[Path]) -> None:
+    for part in set(folder.iterdir()) - kept:
+        if part.is_dir():
+            shutil.rmtree(part, ignore_errors=True)
+        else:
+            part.unlink()
+    if not kept:
+        folder.rmdir()
 
 
 def take_lock(folder: Path) -> int:
@@ -88,11 +103,11 @@ def take_lock(folder: Path) -> int:
 
 
 def remove_abandoned() -> None:
-    """Removes what is left of temporary folders whose stack was killed: their lock is free."""
+    """Removes temporary folders that a stack left behind a day ago, with its log or because it was killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{TEMPORARY_PREFIX}*"):
         with suppress(OSError):
-            if folder.stat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < LOCK_SECONDS:
-                continue  # another user's, or one that is just being made
+            if folder.stat().st_uid != os.geteuid() or time.time() - folder.stat().st_mtime < ABANDONED_SECONDS:
+                continue  # another user's, or one that somebody may still look at
             lock = os.open(folder / "lock", os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

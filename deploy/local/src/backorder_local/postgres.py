@@ -77,11 +77,18 @@ def options(*, durable: bool) -> list[str]:
 
 
 def unprivileged() -> Identity | None:
-    """PostgreSQL refuses to run as root; then it runs as "nobody", which every Unix has."""
-    if os.geteuid() != 0:
-        return None
-    nobody = pwd.getpwnam("nobody")
-    return Identity(nobody.pw_uid, nobody.pw_gid)
+    """PostgreSQL refuses to run as root; then it runs as "nobody", which every Unix has. Raises LocalError."""
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        return Identity(nobody.pw_uid, nobody.pw_gid)
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise LocalError(
+            f"PostgreSQL wants a user with a name, and user id {os.geteuid()} is not in /etc/passwd. "
+            "In a container, run as one of its users or as root; or name a running server in BACKORDER_POSTGRES."
+        ) from None
+    return None
 
 
 def reachable_programs(identity: Identity | None) -> Path:
