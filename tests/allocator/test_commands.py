@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -274,3 +275,24 @@ def test_a_port_that_is_taken_is_exit_2_with_the_way_out(operator: Operator, kaf
 def test_wrong_usage_is_exit_2(operator: Operator) -> None:
     assert operator.says("queue").code == 2
     assert operator.says("settings", ALLOCATOR_HTTP_PORT="many").code == 2
+
+
+README = Path(__file__).parents[2] / "services" / "allocator" / "README.md"
+DOCUMENTED = re.findall(r"```json ([^\n]+)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def keys(answer: Any) -> Any:
+    """The shape of an answer: its keys, and those of the first element of each list. `value` holds any message."""
+    match answer:
+        case dict():
+            return {name: None if name == "value" else keys(each) for name, each in answer.items()}
+        case [first, *_]:
+            return [keys(first)]
+        case _:
+            return None
+
+
+@pytest.mark.usefixtures("history")
+@pytest.mark.parametrize(("command", "example"), DOCUMENTED, ids=[command for command, _ in DOCUMENTED])
+def test_the_keys_of_json_answers_are_those_of_the_readme(operator: Operator, command: str, example: str) -> None:
+    assert keys(operator.says(*command.split(), "--json").json) == keys(json.loads(example))
