@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from backorder_allocator import dead_letters, log, telemetry
-from backorder_allocator.dead_letters import DeadLetterRow
+from backorder_allocator.connections import MAX_REQUEST_BYTES
+from backorder_allocator.dead_letters import DeadLetterRow, Headers
 from backorder_allocator.errors import NotReadyError
 from backorder_allocator.events import headers
 from backorder_allocator.fail_points import reached
@@ -29,6 +30,8 @@ IDLE_SECONDS = 1.0
 """How long the relay sleeps when nobody wakes it: the price of a lost wake-up."""
 SEND_TIMEOUT_SECONDS = 30.0
 DEAD_LETTER_TOPIC = "allocator.dlq"
+LARGEST_DEAD_LETTER = MAX_REQUEST_BYTES - 16 * 1024
+"""Bytes of the original; the rest is for the headers that say why (the detail has up to 2,000 characters)."""
 
 MakeProducer = Callable[[], Awaitable[AIOKafkaProducer]]
 Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
@@ -88,11 +91,33 @@ class Relay:
         letters = await dead_letters.unpublished(connection, DEAD_LETTERS_AT_ONCE)
         if not letters:
             return False
-        topic = self.topic_prefix + DEAD_LETTER_TOPIC
-        await self.send([(topic, letter.key, letter.value, self.dead_letter_headers(letter)) for letter in letters])
+        await self.send([self.dead_letter_message(letter) for letter in letters])
         await dead_letters.mark_published(connection, [letter.dead_letter_id for letter in letters], lease.epoch)
         telemetry.PUBLISHED.labels(DEAD_LETTER_TOPIC).inc(len(letters))
         return len(letters) == DEAD_LETTERS_AT_ONCE
+
+    def dead_letter_message(self, letter: DeadLetterRow) -> Message:
+        """The record as it came, and in headers why it is here.
+
+        Kafka measures what is compressed, so an input can be larger than any topic takes. What does not fit is left
+        out, which a header says; the database has all of it. One letter must never stand in the way of all others.
+        """
+        topic, key, value, headers = self.topic_prefix + DEAD_LETTER_TOPIC, letter.key, letter.value, letter.headers
+        reasons = self.dead_letter_headers(letter)
+        left_out = []
+        while size(key, value, headers) > LARGEST_DEAD_LETTER:
+            if value is not None:
+                left_out.append("value")
+                value = None
+            elif headers:
+                left_out.append("headers")
+                headers = ()
+            else:
+                left_out.append("key")
+                key = None
+        if left_out:
+            reasons.append(("dlq.left_out", ", ".join(left_out).encode()))
+        return topic, key, value, [*headers, *reasons]
 
     def dead_letter_headers(self, letter: DeadLetterRow) -> list[tuple[str, bytes | None]]:
         added = {
@@ -103,7 +128,7 @@ class Relay:
             "dlq.detail": letter.detail,
             "dlq.failed_at": letter.failed_at.isoformat().replace("+00:00", "Z"),
         }
-        return [*letter.headers, *((name, text.encode()) for name, text in added.items())]
+        return [(name, text.encode()) for name, text in added.items()]
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Send all and wait for every acknowledgement; a send that is not awaited could be lost without a word."""
@@ -111,10 +136,7 @@ class Relay:
             self.producer = await self.make_producer()
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                acknowledged = [
-                    await self.producer.send(topic, value, key, headers=extra) for topic, key, value, extra in messages
-                ]
-                await asyncio.gather(*acknowledged)
+                await asyncio.gather(*[await enqueue(self.producer, message) for message in messages])
         except (KafkaError, TimeoutError) as error:
             # After a fatal error (fenced, sequence lost) a producer never recovers, so none is kept after any error.
             await self.drop_producer()
@@ -138,3 +160,23 @@ class Relay:
             await log.give_lease_back(connection, self.holder, self.lease.epoch)
         self.lease = None
         await self.drop_producer()
+
+
+async def enqueue(producer: AIOKafkaProducer, message: Message) -> Awaitable[object]:
+    """Hand one message to the producer; the result is done when Kafka has it."""
+    topic, key, value, headers = message
+    if key is None and value is None:
+        # Kafka takes a record without both, and `send` refuses it.
+        batch = producer.create_batch()
+        batch.append(key=None, value=None, timestamp=None, headers=headers)
+        batch.close()
+        sent: Awaitable[object] = await producer.send_batch(batch, topic, partition=0)
+    else:
+        sent = await producer.send(topic, value, key, headers=headers)
+    return sent
+
+
+def size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """About the bytes that a record takes in Kafka, without what the relay adds."""
+    named = sum(len(name.encode("utf-8", "surrogatepass")) + len(text or b"") + 10 for name, text in headers)
+    return len(key or b"") + len(value or b"") + named
