@@ -58,7 +58,7 @@ class _Again:
 
 
 @st.composite
-def histories(draw: st.DrawFn, most_messages: int = 30) -> list[Arrival]:
+def histories(draw: st.DrawFn, most_messages: int = 30, *, with_a_long_order: bool = False) -> list[Arrival]:
     """Messages in the order received."""
     quantities = draw(st.sampled_from([st.integers(1, 5)] * 9 + [st.sampled_from([1, 3, MOST - 1, MOST])]))
     # Often all is about one pool: what two pools have to do with each other is seldom the question.
@@ -77,8 +77,9 @@ def histories(draw: st.DrawFn, most_messages: int = 30) -> list[Arrival]:
     )
     length = draw(st.integers(1, most_messages))
     steps = draw(st.lists(step, min_size=length, max_size=length))
-    if draw(st.integers(0, 59)) == 59:
-        steps.insert(draw(st.integers(0, length)), draw(_long_orders(quantities, pools)))
+    if with_a_long_order:
+        for one in draw(_long_orders(pools)):
+            steps.insert(draw(st.integers(0, len(steps))), one)
     minutes = draw(st.lists(st.integers(-3, 60), min_size=len(steps), max_size=len(steps)))
     now = START
     arrivals = []
@@ -126,16 +127,19 @@ def _orders(draw: st.DrawFn, quantities: st.SearchStrategy[int], pools: Pools) -
 
 
 @st.composite
-def _long_orders(draw: st.DrawFn, quantities: st.SearchStrategy[int], pools: Pools) -> OrderPlaced:
-    """An order so long that its release is cut; every third line is of another SKU."""
-    order = draw(_orders(quantities, pools))
-    length = draw(st.sampled_from([500, 501, 1000]))
+def _long_orders(draw: st.DrawFn, pools: Pools) -> list[OrderPlaced | StockReceived]:
+    """An order so long that its release may be cut, every tenth line of another SKU, and receipts that may suffice."""
+    order = draw(_orders(st.just(1), pools))
     first = order.lines[0]
     lines = (
-        first.model_copy(update={"line_no": number, "sku": "Z" if number % 3 == 0 else first.sku})
-        for number in range(1, length + 1)
+        first.model_copy(update={"line_no": number, "sku": "Z" if number % 10 == 0 else first.sku})
+        for number in range(1, draw(st.sampled_from([501, 600, 1000])) + 1)
     )
-    return order.model_copy(update={"lines": tuple(lines)})
+    receipts = [
+        StockReceived(id="?", occurred_at=START, receipt_id="?", sku=sku, location=first.location, quantity=quantity)
+        for sku, quantity in ((first.sku, draw(st.integers(450, 1200))), ("Z", draw(st.integers(50, 120))))
+    ]
+    return [order.model_copy(update={"lines": tuple(lines)}), *receipts]
 
 
 @st.composite

@@ -36,16 +36,26 @@ on_random_histories = settings(
     phases=[Phase.generate] if os.environ.get("BACKORDER_NO_SHRINK") else [Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
 )
+on_some_random_histories = settings(on_random_histories, max_examples=max(10, EXAMPLES // 20))
 
 
 @on_random_histories
-@given(histories().flatmap(lambda history: st.tuples(st.just(history), batches(history))))
-def test_batches_single_messages_and_the_naive_model_agree(drawn: tuple[list[Arrival], list[list[Arrival]]]) -> None:
-    history, cut = drawn
+@given(histories().flatmap(batches))
+def test_batches_single_messages_and_the_naive_model_agree(cut: list[list[Arrival]]) -> None:
+    assert_all_agree(cut)
+
+
+@on_some_random_histories
+@given(histories(most_messages=8, with_a_long_order=True).flatmap(batches))
+def test_they_agree_about_orders_of_hundreds_of_lines_too(cut: list[list[Arrival]]) -> None:
+    assert_all_agree(cut)
+
+
+def assert_all_agree(cut: list[list[Arrival]]) -> None:
     model = naive_model.NaiveModel(SEGMENT_HEAD_STARTS, VALUE_HEAD_STARTS)
     one_by_one = State()
     single: list[Decision] = []
-    for arrival in history:
+    for arrival in itertools.chain(*cut):
         answer = model.receive(arrival.message, arrival.now)
         decision = decide(one_by_one, [as_input(arrival)], RULES)
         single.append(decision)

@@ -38,7 +38,7 @@ def spoiled(record: Record) -> Record:
 async def test_one_message_that_cannot_be_stored_is_found_among_many_and_the_others_are_worked(intake: Intake) -> None:
     records = Partitions().records(order(str(number), 1) for number in range(40))
     records[23] = spoiled(records[23])
-    assert await intake.take(records)
+    assert await intake.take(lambda: records)
     async with intake.pool.acquire() as connection:
         assert set(await waiting(connection)) == {str(number) for number in range(40) if number != 23}
         (letter,) = await dead_letters.find(connection)
@@ -57,12 +57,12 @@ async def test_a_bug_stops_the_input_and_drains_nothing_into_dead_letters(
 
     with monkeypatch.context() as patch:
         patch.setattr(batches, "decide", broken)
-        assert not await intake.take(records)
+        assert not await intake.take(lambda: records)
     assert intake.health.stopped_by == "ZeroDivisionError: a bug"
     async with intake.pool.acquire() as connection:
         assert await dead_letters.find(connection) == []
         assert await store.read_cursors(connection, [("orders", 0)]) == {("orders", 0): 0}
-    assert await intake.take(records)
+    assert await intake.take(lambda: records)
     assert intake.health.stopped_by is None
 
 
@@ -79,9 +79,9 @@ async def test_a_connection_that_is_ended_in_the_middle_of_a_batch_loses_nothing
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "append_journal", cut)
-        assert not await intake.take(records)
+        assert not await intake.take(lambda: records)
     assert intake.health.stopped_by is None
-    assert await intake.take(records)
+    assert await intake.take(lambda: records)
     async with intake.pool.acquire() as connection:
         assert await waiting(connection) == {"1": 1}
         await assert_audit_is_clean(connection)

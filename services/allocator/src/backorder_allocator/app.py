@@ -111,7 +111,8 @@ async def _run_parts(settings: Settings, pool: asyncpg.Pool, rules: Rules, stop:
     probes = Probes(pool, intake, broker)
     listener = _listen(settings.http_host, settings.http_port)
     server = make_server(broker, version("backorder-allocator"), probes.live, probes.ready)
-    publishing = asyncio.create_task(_publish(settings, relay, stop))
+    all_is_committed = asyncio.Event()
+    publishing = asyncio.create_task(_publish(settings, relay, all_is_committed))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await broker.start()
@@ -127,20 +128,27 @@ async def _run_parts(settings: Settings, pool: asyncpg.Pool, rules: Rules, stop:
             task.result()
     finally:
         log.info("ending: the batch in hand is finished first")
-        stop.set()
         intake.stopping.set()
-        async with asyncio.timeout(FINISH_SECONDS):
-            async with intake.in_hand:
-                pass
-            await broker.stop()
-            relay.wake.set()
-            await publishing
-            server.should_exit = True
-            await serving
+        try:
+            async with asyncio.timeout(FINISH_SECONDS):
+                async with intake.in_hand:
+                    pass
+                await broker.stop()
+                all_is_committed.set()
+                relay.wake.set()
+                await publishing
+                server.should_exit = True
+                await serving
+        except TimeoutError:
+            log.warning("did not finish in time: what is not done is read and published again, nothing is lost")
+            pool.terminate()
 
 
-async def _publish(settings: Settings, relay: Relay, stop: asyncio.Event) -> None:
-    """The relay's loop on a connection of its own, which also listens for commits of other processes."""
+async def _publish(settings: Settings, relay: Relay, last_turn: asyncio.Event) -> None:
+    """The relay's loop on a connection of its own, which also listens for commits of other processes.
+
+    After `last_turn` is set, it publishes what there is and ends; where that fails, it ends as well.
+    """
     failures = 0
     while True:
         connection: asyncpg.Connection | None = None
@@ -148,7 +156,7 @@ async def _publish(settings: Settings, relay: Relay, stop: asyncio.Event) -> Non
         try:
             connection = await connections.database_connection(settings, "relay")
             await connection.add_listener("backorder_events", lambda *_: relay.wake.set())
-            await _publish_on(connection, relay, stop)
+            await _publish_on(connection, relay, last_turn)
         except (*connections.PASSING_DATABASE_ERRORS, KafkaError, NotReadyError, LeaseLostError) as error:
             failures = failures + 1 if monotonic() - started < CALM_SECONDS else 1
             relay.lost()
@@ -161,18 +169,18 @@ async def _publish(settings: Settings, relay: Relay, stop: asyncio.Event) -> Non
             if connection is not None:
                 with suppress(*connections.PASSING_DATABASE_ERRORS):
                     await connection.close(timeout=5)
-        if stop.is_set():
+        if last_turn.is_set():
             await relay.drop_producer()
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(min(RELAY_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(failures, 10))):
-                await stop.wait()
+                await last_turn.wait()
 
 
-async def _publish_on(connection: asyncpg.Connection, relay: Relay, stop: asyncio.Event) -> None:
+async def _publish_on(connection: asyncpg.Connection, relay: Relay, last_turn: asyncio.Event) -> None:
     while True:
         relay.wake.clear()
-        ending = stop.is_set()
+        ending = last_turn.is_set()
         if await relay.turn(connection):
             continue
         if ending:

@@ -51,23 +51,18 @@ class Intake:
         """Held while a batch is worked: a rebalance and the end of the process wait for it."""
         self.stopping = asyncio.Event()
 
-    async def take(self, records: Sequence[Record]) -> bool:
-        """Work a batch. False: nothing or a part of it was done, and it must be read again from its first offset."""
+    async def take(self, read: Callable[[], Sequence[Record]]) -> bool:
+        """Work the batch that `read` decodes. False: not all of it was done, it must be read again from its start."""
         async with self.in_hand:
             self.health.last_attempt = monotonic()
             try:
-                await self.work(records)
+                await self.work(read())
             except (*PASSING_DATABASE_ERRORS, NotReadyError) as error:
                 self.failed(error, "world_not_ready")
             except Exception as error:
-                self.health.stopped_by = f"{type(error).__name__}: {error}"
-                telemetry.STOPPED.set(1)
-                log.exception("input stands still: this error does not pass by itself")
-                self.failed(error, "stopped")
+                self.stopped(error)
             else:
-                self.health.failures = 0
-                self.health.stopped_by = None
-                telemetry.STOPPED.set(0)
+                self.well()
                 telemetry.LAST_BATCH.set_to_current_time()
                 return True
         await self.pause()
@@ -113,15 +108,35 @@ class Intake:
         return worked
 
     async def positions(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, int]:
-        """Where to read on, by the cursors in the database. Waits for the database as long as it takes."""
-        while True:
+        """Where to read on, by the cursors in the database. Waits for the database as long as it takes.
+
+        Raises NotReadyError when the process ends meanwhile: then nothing more is read anyway.
+        """
+        while not self.stopping.is_set():
             try:
                 async with self.pool.acquire() as connection:
                     await store.add_cursors(connection, partitions)
-                    return await store.read_cursors(connection, partitions)
+                    cursors = await store.read_cursors(connection, partitions)
             except PASSING_DATABASE_ERRORS as error:
                 self.failed(error, "world_not_ready")
+            except Exception as error:
+                self.stopped(error)
+            else:
+                self.well()
+                return cursors
             await self.pause()
+        raise NotReadyError("the process ends")
+
+    def well(self) -> None:
+        self.health.failures = 0
+        self.health.stopped_by = None
+        telemetry.STOPPED.set(0)
+
+    def stopped(self, error: BaseException) -> None:
+        self.health.stopped_by = f"{type(error).__name__}: {error}"
+        telemetry.STOPPED.set(1)
+        log.error("input stands still: this error does not pass by itself", exc_info=error)
+        self.failed(error, "stopped")
 
     def failed(self, error: BaseException, cause: str) -> None:
         self.health.failures += 1

@@ -38,6 +38,8 @@ COMMIT_TIMEOUT_SECONDS = 5.0
 REVOKE_TIMEOUT_SECONDS = 25.0
 """Below the rebalance timeout: a member that answers later is thrown out of the group anyway."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LAST_MILLISECOND = 253_402_300_799_999
+"""The end of the year 9999: where a topic takes its timestamps from senders, they may send any number."""
 
 AllocatorInput = OrderPlaced | OrderCancelled | StockReceived | StockAdjusted | StockCounted
 
@@ -140,7 +142,7 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         consumer = subscriber.consumer
         if consumer is None or intake.stopping.is_set():
             return
-        if await intake.take([read(record, prefix) for record in records]):
+        if await intake.take(lambda: [read(record, prefix) for record in records]):
             reached("intake.committed")
             await commit_offsets(consumer, records)
         else:
@@ -153,7 +155,7 @@ def read(record: ConsumerRecord, prefix: str) -> Record:
     """Decode one record; what can't be decoded carries its reason instead."""
     topic = record.topic.removeprefix(prefix)
     headers = tuple(record.headers)
-    at = EPOCH + timedelta(milliseconds=record.timestamp)
+    at = EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), LAST_MILLISECOND))
     decoded = decode(topic, record.key, record.value, headers)
     result: Input | DeadLetter
     if isinstance(decoded, DeadLetter):
