@@ -104,7 +104,7 @@ def orders(draw: st.DrawFn) -> str:
 
 @given(topics, st.none() | st.binary(max_size=20), st.none() | st.binary(max_size=200), headers)
 @example("orders", None, b'{"type": "OrderPlaced"', [("content-type", None)])
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_arbitrary_bytes_never_raise(
     topic: str, key: bytes | None, value: bytes | None, given_headers: list[tuple[str, bytes | None]]
 ) -> None:
@@ -113,14 +113,14 @@ def test_arbitrary_bytes_never_raise(
 
 
 @given(topics, json_values, headers)
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_arbitrary_json_never_raises(topic: str, content: Any, given_headers: list[tuple[str, bytes | None]]) -> None:
     result = decode(topic, None, json.dumps(content).encode(), given_headers)
     assert isinstance(result, Decoded) or result.reason in REASONS
 
 
 @given(orders(), headers, st.integers(0, 10_000), st.binary(max_size=3))
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_a_damaged_message_never_raises(
     text: str, given_headers: list[tuple[str, bytes | None]], at: int, damage: bytes
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_damaged_message_never_raises(
 
 
 @given(orders())
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_nothing_is_taken_that_a_slow_reader_refuses(text: str) -> None:
     value = text.encode("utf-8", "surrogatepass")
     results = [decode(topic, None, value, ()) for topic in TOPICS]
@@ -149,7 +149,7 @@ def test_nothing_is_taken_that_a_slow_reader_refuses(text: str) -> None:
 
 
 @given(orders())
-@settings(max_examples=1000)
+@settings(max_examples=500)
 def test_the_count_of_keys_proves_only_what_is_true(text: str) -> None:
     value = text.encode("utf-8", "surrogatepass")
     try:

@@ -233,7 +233,7 @@ BEYOND_SCHEMAS = (
 
 
 @given(orders())
-@settings(max_examples=500)
+@settings(max_examples=300)
 def test_the_codec_takes_what_the_committed_schema_allows_and_nothing_else(text: str) -> None:
     if wrong_in(text) is not None:
         return

@@ -41,10 +41,8 @@ class Model(BaseModel):
 
 
 def _to_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:  # 9999-12-31T23:59:59-01:00 has no name in UTC
-        raise ValueError("lies outside the years 1 to 9999 in UTC") from None
+    # 9999-12-31T23:59:59-01:00 has no name in UTC: the OverflowError becomes the error of the rule below.
+    return moment.astimezone(UTC)
 
 
 class _TimestampRule:
