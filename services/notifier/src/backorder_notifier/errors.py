@@ -52,7 +52,7 @@ WRONG_ADDRESS = (
 
 
 def is_data_error(error: BaseException) -> bool:
-    """The value can never be stored (SQLSTATE class 22, or asyncpg refuses to send it). A broken constraint is a bug."""
+    """The value can never be stored (SQLSTATE class 22, or asyncpg refuses to send it). A broken constraint: a bug."""
     refused_by_client = isinstance(error, InterfaceError) and isinstance(error, ValueError)
     return refused_by_client or isinstance(error, asyncpg.DataError)
 
@@ -62,7 +62,7 @@ def is_not_ready(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> dict[str, str]:
-    """What may be logged of an error: class, SQLSTATE, constraint, place. Never its text, which may quote a customer."""
+    """What may be logged of an error: class, SQLSTATE, constraint, place. Never its text: it may quote a customer."""
     described = {"error": type(error).__name__}
     for attribute in ("sqlstate", "constraint_name"):
         if value := getattr(error, attribute, None):

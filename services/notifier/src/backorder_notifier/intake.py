@@ -178,7 +178,7 @@ async def redrive(
     dry_run: bool,
     limit: int = 500,
 ) -> tuple[list[tuple[DeadLetterRow, DeadLetter | None]], Report]:
-    """Run stored bytes through the transaction of a batch: each letter, and why it is still refused (None: used now)."""
+    """Run stored bytes through the transaction of a batch: each letter, and why it is refused still (None: used)."""
     async with connection.transaction():
         letters = await store.lock_dead_letters(connection, ids, reasons, limit)
         verdicts = [_judge(letter.record) for letter in letters]
@@ -312,6 +312,7 @@ async def _record(
             outcomes.append(failed)
     if deliveries:
         await store.record_deliveries(connection, now, deliveries)
+        await store.record_updates(connection, deliveries)
     if outcomes:
         await store.append_outbox(connection, outcomes)
     if changed:

@@ -37,7 +37,8 @@ def mail_bytes(
     mail["References"] = f"<order-{uuid5(_THREADS, order_id)}@{sender.domain}>"
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
-    mail["Content-Language"] = rendered.language
     mail.set_content(rendered.text, cte="quoted-printable")
     mail.add_alternative(rendered.html, subtype="html", cte="quoted-printable")
+    # After the parts: making an alternative moves Content-… headers into the first of them.
+    mail["Content-Language"] = rendered.language
     return mail.as_bytes(policy=_POLICY)

@@ -45,7 +45,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 async def pending(connection: Connection) -> list[Migration]:
-    """What is still to be applied, in order. Raises ConfigurationError where the database is not one of this release."""
+    """What is to be applied, in order. Raises ConfigurationError where the database is not one of this release."""
     applied: dict[int, tuple[str, str]] = {}
     if await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
         rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")

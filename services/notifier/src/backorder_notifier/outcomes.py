@@ -37,7 +37,7 @@ def outcome(
     occurred_at: datetime,
     traceparent: str | None,
 ) -> Outcome:
-    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next on the topic."""
+    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next one there."""
     shape = CustomerNotified if failure is None else NotificationFailed
     message = shape(
         id=str(uuid5(NAMESPACE, f"{EPOCH}\nnotifications\n{order_id}\n{version}")),

@@ -40,7 +40,7 @@ COMMAND_SECONDS = 15  # the client gives up after the server should have
 
 
 async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
-    """Connections whose every wait ends; none is opened yet. What the URL says of TLS holds (default sslmode=prefer)."""
+    """Connections whose every wait ends; none is opened yet. What the URL says of TLS holds (default: prefer)."""
     pool: asyncpg.Pool = await asyncpg.create_pool(
         url,
         min_size=0,  # so that a database that is away can be waited for
@@ -178,7 +178,6 @@ async def told_events(connection: Connection, event_ids: Sequence[str], channel:
 
 
 async def record_deliveries(connection: Connection, now: datetime, deliveries: Sequence[Delivery]) -> None:
-    """The deliveries and the updates that they tell."""
     rows = [
         (
             each.delivery_id,
@@ -194,12 +193,16 @@ async def record_deliveries(connection: Connection, now: datetime, deliveries: S
         for each in deliveries
     ]
     await _run(connection, "record_deliveries", now, *_columns(rows, 9))
-    updates = [
+
+
+async def record_updates(connection: Connection, deliveries: Sequence[Delivery]) -> None:
+    """What the deliveries tell; they are recorded by then."""
+    rows = [
         (event.id, each.channel, each.delivery_id, ordinal, event.occurred_at, event.model_dump_json())
         for each in deliveries
         for ordinal, event in enumerate(each.events, 1)
     ]
-    await _run(connection, "record_updates", *_columns(updates, 6))
+    await _run(connection, "record_updates", *_columns(rows, 6))
 
 
 async def waiting_deliveries(connection: Connection, order_ids: Iterable[str]) -> list[WaitingRow]:

@@ -1,0 +1,214 @@
+"""A notifier as its users have it: processes on a real Kafka, PostgreSQL and mail server, seen from outside."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from backorder_notifier import store
+from backorder_notifier.rows import DeliveryRow
+from backorder_schemas import CustomerNotified, Decoded, NotificationFailed, decode, encode
+
+COMMAND = Path(sys.executable).with_name("backorder-notifier")
+T = TypeVar("T")
+
+
+async def eventually(condition: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
+    """The first true answer."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if answer := await condition():
+                return answer
+            await asyncio.sleep(0.03)
+
+
+class Process:
+    """One running notifier."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process = process
+        self.log_file = log
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    async def logged(self, text: str, seconds: float = 20) -> None:
+        async def there() -> bool:
+            if self.process.returncode is not None and text not in self.log:
+                raise AssertionError(f"ended with {self.process.returncode}:\n{self.log}")
+            return text in self.log
+
+        await eventually(there, seconds)
+
+    @property
+    def port(self) -> int:
+        found = re.search(r'"port": (\d+)', self.log)
+        assert found
+        return int(found[1])
+
+    async def stop(self, number: int = signal.SIGTERM, seconds: float = 30) -> int:
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        async with asyncio.timeout(seconds):
+            return await self.process.wait()
+
+
+@dataclass
+class World:
+    """One test's own prefix, database and mail server settings."""
+
+    kafka: str
+    database: str
+    folder: Path
+    smtp_url: str
+    prefix: str = field(default_factory=lambda: f"n{uuid4().hex[:8]}.")
+    processes: list[Process] = field(default_factory=list)
+    _producer: AIOKafkaProducer | None = None
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("NOTIFIER_", "BACKORDER_"))
+        }
+        return inherited | {
+            "NOTIFIER_DATABASE_URL": self.database,
+            "NOTIFIER_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+            "NOTIFIER_TOPIC_PREFIX": self.prefix,
+            "NOTIFIER_SMTP_URL": self.smtp_url,
+            "NOTIFIER_MAIL_FROM": "Shop <shop@example.org>",
+            "NOTIFIER_HTTP_PORT": "0",
+            "NOTIFIER_RETRY_FIRST": "PT0.1S",
+            "NOTIFIER_SMTP_TIMEOUT": "PT1S",
+            "NOTIFIER_LEASE": "PT3S",
+            **settings,
+        }
+
+    async def create_topics(self) -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.kafka.split(","))
+        await admin.start()
+        try:
+            await admin.create_topics(
+                [
+                    NewTopic(self.prefix + name, 3, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})
+                    for name in ("orders", "backorders", "notifications", "notifier.dlq")
+                ]
+            )
+        finally:
+            await admin.close()
+
+    async def start(self, *, ready: bool = True, **settings: str) -> Process:
+        log = self.folder / f"{self.prefix}{len(self.processes)}.log"
+        with log.open("wb") as errors:
+            process = await asyncio.create_subprocess_exec(
+                COMMAND, "run", env=self.environment(**settings), stderr=errors, stdout=errors
+            )
+        self.processes.append(Process(process, log))
+        if ready:
+            await self.processes[-1].logged('"event": "assigned"')
+        return self.processes[-1]
+
+    async def command(self, *arguments: str, **settings: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        process = await asyncio.create_subprocess_exec(
+            COMMAND, *arguments, env=self.environment(**settings), stdout=-1, stderr=-1
+        )
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def json(self, *arguments: str, expect: int = 0) -> Any:
+        code, out, err = await self.command(*arguments, "--json")
+        assert code == expect, err
+        return json.loads(out)
+
+    async def close(self) -> None:
+        for process in self.processes:
+            if process.process.returncode is None:
+                process.process.kill()
+                await process.process.wait()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    # Kafka
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            self._producer = AIOKafkaProducer(bootstrap_servers=self.kafka.split(","))
+            await self._producer.start()
+        return self._producer
+
+    async def send(self, *messages: Any) -> None:
+        for message in messages:
+            encoded = encode(message, source="/test")
+            await self.send_raw(encoded.topic, encoded.key, encoded.value, encoded.headers)
+
+    async def send_raw(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        partition: int | None = None,
+    ) -> None:
+        producer = await self._connected()
+        await producer.send_and_wait(self.prefix + topic, value, key=key, headers=list(headers), partition=partition)
+
+    async def read(self, topic: str) -> list[ConsumerRecord]:
+        """Everything on a topic now."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka.split(","), enable_auto_commit=False)
+        await consumer.start()
+        try:
+            partitions = [TopicPartition(self.prefix + topic, number) for number in range(3)]
+            consumer.assign(partitions)
+            ends = await consumer.end_offsets(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            records: list[ConsumerRecord] = []
+            while any([await consumer.position(each) < ends[each] for each in partitions]):
+                for batch in (await consumer.getmany(timeout_ms=200)).values():
+                    records += batch
+            return records
+        finally:
+            await consumer.stop()
+
+    async def outcomes(self, order_id: str | None = None) -> list[CustomerNotified | NotificationFailed]:
+        """What is on `notifications`, distinct ids, in the order of the log."""
+        found: dict[str, CustomerNotified | NotificationFailed] = {}
+        for record in await self.read("notifications"):
+            decoded = decode("notifications", record.key, record.value, record.headers)
+            assert isinstance(decoded, Decoded)
+            assert isinstance(decoded.message, CustomerNotified | NotificationFailed)
+            if order_id in {None, decoded.message.order_id}:
+                found.setdefault(decoded.message.id, decoded.message)
+        return list(found.values())
+
+    # Database
+
+    async def deliveries(self, order_id: str | None = None) -> list[DeliveryRow]:
+        """In the order of telling."""
+        connection = await asyncpg.connect(self.database)
+        try:
+            rows = await store.list_deliveries(connection, None, order_id, 100_000)
+        finally:
+            await connection.close()
+        return sorted(rows, key=lambda row: (row.order_id, row.position))
+
+    async def settled(self, count: int, seconds: float = 20) -> list[DeliveryRow]:
+        """All deliveries, once there are so many and each has an end."""
+
+        async def done() -> list[DeliveryRow] | None:
+            rows = await self.deliveries()
+            return rows if len(rows) >= count and all(row.settled_at for row in rows) else None
+
+        rows = await eventually(done, seconds)
+        assert rows is not None
+        return rows
