@@ -176,10 +176,8 @@ class World:
             return all(cursors.get(position, 0) >= end for position, end in ends.items())
 
         async def all_published() -> bool:
-            left = await self.number(
-                "SELECT h.seq - r.seq + (SELECT count(*) FROM dead_letters WHERE NOT published) FROM log_head h, relay r"
-            )
-            return left == 0
+            letters = "SELECT count(*) FROM dead_letters WHERE NOT published"
+            return await self.number(f"SELECT h.seq - r.seq + ({letters}) FROM log_head h, relay r") == 0
 
         await eventually(all_worked, f"the inputs to be worked up to {ends}", seconds, self.explain)
         await eventually(all_published, "the log to be published", seconds, self.explain)
