@@ -22,6 +22,7 @@ from backorder_allocator.redriving import drive
 from backorder_allocator.state import PoolKey, State
 from backorder_allocator.statements import Connection
 from backorder_schemas import (
+    CancelledLine,
     Customer,
     OrderCancelled,
     OrderLine,
@@ -362,4 +363,27 @@ async def test_counts_and_losses_in_one_batch_take_from_lines_that_were_not_in_i
     ]
     await work(connection, partitions.records(changes), rules)
     assert await waiting(connection) == {"0": 0, "1": 0, "2": 2, "3": 2, "4": 2}
+    await assert_audit_is_clean(connection)
+
+
+async def test_dates_at_the_ends_of_the_calendar_are_stored_and_ranked(connection: asyncpg.Connection) -> None:
+    first = datetime(1, 1, 1, tzinfo=UTC)
+    gold = Customer(customer_id="g", segment="gold")
+    arrivals = [
+        order("now", 1, placed_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        order("first day", 1, placed_at=first, customer=gold),
+    ]
+    partitions = Partitions()
+    await work(connection, partitions.records(arrivals), Rules(HEAD_STARTS))
+    await work(connection, partitions.records([receipt("r1", 1)]), Rules(HEAD_STARTS))
+    assert await waiting(connection) == {"now": 1, "first day": 0}
+    assert await connection.fetchval("SELECT placed_at FROM orders WHERE order_id = 'now'") == START
+
+
+async def test_a_line_that_a_cancel_names_twice_loses_both_amounts(connection: asyncpg.Connection) -> None:
+    twice = tuple(CancelledLine(line_no=1, quantity=2) for _ in range(2))
+    named = OrderCancelled(id="c", occurred_at=START, order_id="1", by="shop", lines=twice)
+    partitions = Partitions()
+    await work(connection, partitions.records([order("1", 5), Arrival(named, START)]), Rules(HEAD_STARTS))
+    assert await waiting(connection) == {"1": 1}
     await assert_audit_is_clean(connection)
