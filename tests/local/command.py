@@ -93,7 +93,8 @@ def commands(processes: list[psutil.Process]) -> str:
     for process in processes:
         try:
             if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                lines.append(" ".join(process.cmdline()))
+                # One that is just ending has no command line any more, but may still hold files.
+                lines.append(" ".join(process.cmdline()) or f"process {process.pid}")
         except psutil.NoSuchProcess:
             continue
     return "\n".join(lines)

@@ -1,4 +1,6 @@
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -6,14 +8,25 @@ import pytest
 from tests.local.command import Home, Up
 
 
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """Not pytest's own: those are closed to others, and PostgreSQL runs as "nobody" where the tests run as root."""
+    with tempfile.TemporaryDirectory(prefix="test-backorder-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(reachable(tmp_path))
+def home() -> Iterator[Home]:
+    with open_folder() as folder:
+        yield Home(folder)
 
 
 @pytest.fixture(scope="session")
-def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return Home(reachable(tmp_path_factory.mktemp("home")))
+def shared_home() -> Iterator[Home]:
+    with open_folder() as folder:
+        yield Home(folder)
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +34,3 @@ def running(shared_home: Home) -> Iterator[Up]:
     """One stack without services, on the folder data of its home, for all tests that neither end it nor mind others."""
     with shared_home.up("--no-services", "--data-dir", shared_home.folder / "data") as up:
         yield up
-
-
-def reachable(folder: Path) -> Path:
-    """pytest's folders are closed to others, but PostgreSQL runs as "nobody" where the tests run as root."""
-    for part in (folder, *folder.parents):
-        if part.name.startswith("pytest-"):
-            part.chmod(0o711)
-    folder.chmod(0o711)
-    return folder

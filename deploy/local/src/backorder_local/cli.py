@@ -68,6 +68,39 @@ def up(
 
 
 @app.command()
+def demo(
+    lines: Annotated[int, typer.Option(min=1, help="Order lines to replay, about.")] = 20_000,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A parquet file with the columns of Online Retail. Without: Complete Journey, from PyPI."),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option(help="Times real time, such as 3600: an hour a second. Without: as fast as possible."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another one makes other receipts and cancels.")] = 1,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the stack up afterwards, until Ctrl-C.")] = False,
+    way: Annotated[
+        Way | None,
+        typer.Option("--with", envvar=finder.WAY_VARIABLE, help="Force where Kafka and PostgreSQL come from."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replay real purchases through the whole stack, and sum up what happened. Exit 1 if an audit finds a problem."""
+    end_on_signals()
+    if speed is not None and speed <= 0:
+        raise LocalError("--speed must be above 0")
+    try:
+        from backorder_local import demo as demos  # noqa: PLC0415  half a second of pyarrow that only this needs
+
+        code = demos.run(demos.Wanted(lines, data, speed, seed, way, keep, as_json), say)
+    except KeyboardInterrupt:
+        say("Ended.")
+        code = 130
+    raise typer.Exit(code)
+
+
+@app.command()
 def env(data_dir: OfStack = None, as_json: AsJson = False) -> None:
     """Environment variables that lead to the running stack: eval "$(backorder env)"."""
     state = running_stack(data_dir)

@@ -63,7 +63,8 @@ def place(data_dir: Path | None) -> Iterator[Place]:
     try:
         yield Place(folder, data_dir is None, lock)
     except LocalError:
-        kept = {folder / "logs", folder / "lock"}  # the error names a log: that stays, for a day
+        if any((folder / "logs").iterdir()):
+            kept = {folder / "logs", folder / "lock"}  # the error may name a log: those stay, for a day
         raise
     finally:
         if data_dir is None:

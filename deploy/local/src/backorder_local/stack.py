@@ -4,11 +4,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backorder_local import finder, services, state
-from backorder_local.finder import Server, Wish
+from backorder_local.finder import Server, Way, Wish
 from backorder_local.place import Place, place
 from backorder_local.services import Service
 from backorder_local.state import State
@@ -18,12 +18,15 @@ CHECK_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Plan:
-    """What to start. Without services: the servers alone. `prefix` goes before topics, groups and databases."""
+    """What to start. Without services: the servers alone. `prefix` goes before topics, groups and databases.
+
+    With `own_sink` the mails go to a sink of ours, even where an environment variable names a mail server."""
 
     wish: Wish = Wish()  # noqa: RUF009  frozen
     data_dir: Path | None = None
     prefix: str = ""
     with_services: bool = True
+    own_sink: bool = False
     allocator_port: int = 0
     notifier_port: int = 0
 
@@ -48,7 +51,8 @@ def stack(plan: Plan, say: Callable[[str], None]) -> Iterator[Stack]:
         say(f"Starting servers in {home.folder}")
         kafka = opened.enter_context(finder.kafka(home, plan.wish, say))
         postgres = opened.enter_context(finder.postgres(home, plan.wish, say))
-        mail = opened.enter_context(finder.mail(home, plan.wish, say))
+        mail_wish = replace(plan.wish, way=Way.EMBEDDED) if plan.own_sink else plan.wish
+        mail = opened.enter_context(finder.mail(home, mail_wish, say))
         for server in (postgres, mail, kafka):  # the slowest last
             server.wait()
             say(f"  {server.name} ({server.way}) answers")
@@ -89,11 +93,16 @@ def stack(plan: Plan, say: Callable[[str], None]) -> Iterator[Stack]:
 
 def watch(stack: Stack) -> None:
     """Returns never: raises LocalError when a process of the stack ends."""
+    while True:
+        check(stack)
+        time.sleep(CHECK_SECONDS)
+
+
+def check(stack: Stack) -> None:
+    """Raises LocalError if a process of the stack has ended."""
     servers = (stack.kafka, stack.postgres, stack.mail)
     processes = [server.process for server in servers if server.process is not None]
     processes += [service.process for service in stack.services]
-    while True:
-        for process in processes:
-            if process.exit_code() is not None:
-                raise process.failure(f"ended by itself with exit code {process.exit_code()}")
-        time.sleep(CHECK_SECONDS)
+    for process in processes:
+        if process.exit_code() is not None:
+            raise process.failure(f"ended by itself with exit code {process.exit_code()}")
