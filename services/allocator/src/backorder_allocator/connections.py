@@ -33,6 +33,8 @@ MAX_REQUEST_BYTES = 2 * 1024 * 1024
 PASSING_DATABASE_ERRORS = (
     asyncpg.PostgresConnectionError,
     InterfaceError,
+    # What asyncpg says when the server ends a session at the moment a statement begins.
+    asyncpg.InternalClientError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
