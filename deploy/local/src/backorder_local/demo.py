@@ -1,0 +1,222 @@
+"""Real purchases through the whole system: read, make up supply, start the stack, replay, measure, sum up."""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import subprocess
+import sysconfig
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+
+from backorder_local import datasets, finder, measure, progress, receipts, replay, report, stack, summary
+from backorder_local.errors import LocalError
+from backorder_local.finder import Way, Wish
+from backorder_local.mail_store import MailStore
+from backorder_local.measure import Ledger, Tail
+from backorder_local.progress import Show, Standing
+from backorder_local.purchases import Purchases
+from backorder_local.replay import Pace, Published, Replay, Window
+from backorder_local.stack import Plan, Stack
+from backorder_local.state import running_stacks
+from backorder_local.summary import Audit
+
+TOLD_SECONDS = 60
+"""So long without a new mail, and the rest is given up."""
+PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for. `speed`: seconds of the data in one; None: as fast as possible."""
+
+    lines: int
+    file: Path | None
+    speed: float | None
+    seed: int
+    way: Way | None
+    keep: bool
+    as_json: bool
+
+
+def run(wanted: Wanted, say: Callable[[str], None]) -> int:
+    """Runs the demo and returns its exit code: 1 if the audit or the mails show a problem. Raises LocalError."""
+    # What goes wrong with Kafka is raised as well; while servers end, the library would tell of each lost connection.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    bought = datasets.read(wanted.file, lines=wanted.lines, seed=wanted.seed)
+    supply = receipts.supply_for(bought, wanted.seed)
+    say(
+        f"{bought.source}: {bought.line_count:,} lines in {len(bought.orders):,} orders, "
+        f"{bought.start:%Y-%m-%d} to {bought.end:%Y-%m-%d}. Receipts are synthetic: the data has no supply."
+    )
+    cut = replay.windows(bought, supply)
+    plan = Plan(wish=Wish(wanted.way, durable=False), prefix=own_prefix(wanted.way), own_sink=True)
+    with stack.stack(plan, say) as running:
+        say("Replaying" + (f" at {wanted.speed:g} × real time" if wanted.speed else ", as fast as possible"))
+        with progress.shown() as show:
+            replayed = asyncio.run(Demo(running, bought, cut, Pace(bought.start, wanted.speed), show).run())
+        mails = MailStore(running.place.mails).mails()
+        result = summary.sum_up(bought, supply, replayed.published, replayed.ledger, mails, replayed.audit)
+        alone = len(running_stacks()) == 1
+        further = report.look_further(result, kept=wanted.keep, folder=running.state.folder, alone=alone)
+        if wanted.as_json:
+            print(report.as_json(result), flush=True)
+        else:
+            remarks = (*report.remarks_on(supply), *bought.remarks)
+            example = summary.example_mail(mails, replayed.ledger)
+            print(report.as_text(result, remarks, example, speed=wanted.speed), flush=True)
+            print(further, flush=True)
+        if replayed.ledger.untold:
+            say(
+                f"\n{len(replayed.ledger.untold):,} events were told to nobody: no mail came for {TOLD_SECONDS} s."
+                f" The notifier's log is in {running.place.logs}"
+            )
+        if plan.prefix:
+            say(f"On the servers that you named stay topics and databases that begin with {plan.prefix!r}.")
+        if wanted.keep:
+            say(f"\nEverything stays up (folder {running.state.folder}). Ctrl-C ends it.")
+            stack.watch(running)
+    return 0 if result.fine else 1
+
+
+def own_prefix(way: Way | None) -> str:
+    """On servers that others use too, and that may have had a demo before, names of our own."""
+    named = any(os.environ.get(name) for name in (finder.KAFKA_VARIABLE, finder.POSTGRES_VARIABLE))
+    return f"demo-{secrets.token_hex(3)}." if named and way in {None, Way.ENV} else ""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    published: Published
+    ledger: Ledger
+    audit: Audit
+
+
+class Demo:
+    """The replay on a stack that runs."""
+
+    def __init__(self, running: Stack, bought: Purchases, windows: Sequence[Window], pace: Pace, show: Show) -> None:
+        self.running = running
+        self.bought = bought
+        self.windows = windows
+        self.pace = pace
+        self.show = show
+        self.ledger = Ledger({f"placed/{order.order_id}": order.order_id for order in bought.orders})
+        self.tailing: asyncio.Task[None] | None = None
+        self.published = Published()
+
+    async def run(self) -> Replayed:
+        """Returns when everything is decided and told, or no longer will be. Raises LocalError."""
+        servers = self.running.kafka.address.split(",")
+        prefix = self.running.state.prefix
+        async with AsyncExitStack() as opened:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=replay.LINGER_MS
+            )
+            consumer = AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest", fetch_max_wait_ms=100)
+            admin = AIOKafkaAdminClient(bootstrap_servers=servers)
+            for client in (producer, consumer):
+                await opened.enter_async_context(client)
+            await admin.start()
+            opened.push_async_callback(admin.close)
+            tail = Tail(consumer, prefix, self.ledger)
+            tail.assign(await producer.client.fetch_all_metadata())
+            self.tailing = asyncio.create_task(tail.run())
+            opened.push_async_callback(end, self.tailing)
+
+            group = f"{prefix}allocator"
+            coordinator = await admin.find_coordinator(group)
+            player = Replay(
+                producer,
+                lambda: replay.committed_offsets(admin, group, coordinator),
+                prefix,
+                self.pace,
+                self.watch,
+            )
+            self.published = player.published
+            await player.run(self.windows)
+            await self.until_decided(tail)
+            auditing = asyncio.create_task(self.audit())
+            opened.push_async_callback(end, auditing)
+            await self.until_told(tail)
+            self.watch()
+            return Replayed(self.published, self.ledger, await auditing)
+
+    def watch(self) -> None:
+        """Raises LocalError if something that the replay needs has ended; shows where it stands."""
+        stack.check(self.running)
+        if self.tailing is not None and self.tailing.done():
+            self.tailing.result()
+        due = len(self.ledger.to_tell)
+        self.show(
+            Standing(
+                orders=self.published.orders,
+                orders_total=len(self.bought.orders),
+                at=self.published.until,
+                lines_waiting=self.ledger.lines_waiting,
+                units_filled=self.ledger.units["filled"],
+                told=due - len(self.ledger.untold),
+                to_tell=due,
+                mails=len(self.ledger.told),
+            )
+        )
+
+    async def until_decided(self, tail: Tail) -> None:
+        """Until the allocator has published everything it decided, and the tail has read it."""
+        while (await self.ask("status"))["relay_behind"]:
+            self.watch()
+        while not await tail.is_at_end():
+            self.watch()
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def until_told(self, tail: Tail) -> None:
+        """Until every event has an outcome of the notifier, or none came for TOLD_SECONDS."""
+        last, deadline = -1, 0.0
+        while self.ledger.untold:
+            if len(self.ledger.told) != last:
+                last, deadline = len(self.ledger.told), time.monotonic() + TOLD_SECONDS
+            self.watch()
+            if time.monotonic() > deadline:
+                return
+            await measure.wait_for(tail.moved, PAUSE_SECONDS)
+
+    async def audit(self) -> Audit:
+        found = await self.ask("audit", codes=(0, 1))
+        checks = found["checks"]
+        return Audit(
+            clean=found["clean"],
+            rules=len(checks),
+            checked=sum(check["checked"] for check in checks),
+            violations={check["rule"]: check["violations"] for check in checks if check["violations"]},
+        )
+
+    async def ask(self, command: str, codes: tuple[int, ...] = (0,)) -> Any:
+        """The JSON that backorder-allocator answers. Raises LocalError."""
+        program = Path(sysconfig.get_path("scripts")) / "backorder-allocator"
+        process = await asyncio.create_subprocess_exec(
+            program, command, "--json",
+            env=os.environ | self.running.state.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        try:
+            answer, complaint = await process.communicate()
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+        if process.returncode not in codes:
+            said = complaint.decode(errors="replace").strip()
+            raise LocalError(f"backorder-allocator {command} ended with {process.returncode}:\n{said}", exit_code=1)
+        return json.loads(answer)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError, Exception):
+        await task
