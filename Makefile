@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE = $(BIN)/uv pip compile --quiet $(PROJECTS) --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-package backorder-schemas --no-emit-package backorder-allocator --no-emit-package backorder-notifier --no-emit-package backorder-local
 
-.PHONY: demo test check bench run clean requirements setup setup-dev
+.PHONY: demo test check mutations bench run clean requirements setup setup-dev
 .DELETE_ON_ERROR:
 
 demo: setup ## Replay real purchases through the whole system. make demo ARGS="--lines 5000 --keep"
@@ -25,6 +25,9 @@ check: setup-dev ## Lint, types, import contracts, schema compatibility
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m backorder_schemas.export --check
+
+mutations: setup-dev ## Named mistakes in the rules: each must make a test fail
+	@$(BIN)/python -m tests.allocator.mutations
 
 bench: setup-dev ## Orders per second, first consumed to last published
 	@$(BIN)/python -m tests.bench.throughput $(ARGS)

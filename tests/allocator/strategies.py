@@ -209,11 +209,11 @@ def _cancel_of(cancel: _Cancel, orders: Sequence[OrderPlaced], id_: str) -> Orde
     order = orders[cancel.order % len(orders)] if orders else None
     order_id = order.order_id if order else "never placed"
     line_nos = [line.line_no for line in order.lines] if order else [1]
-    named = {
-        line_nos[position % len(line_nos)] if position < 12 else 99: quantity
+    # The same line may be named twice.
+    lines = [
+        CancelledLine(line_no=line_nos[position % len(line_nos)] if position < 12 else 99, quantity=quantity)
         for position, quantity in cancel.lines or ()
-    }
-    lines = [CancelledLine(line_no=line_no, quantity=quantity) for line_no, quantity in named.items()]
+    ]
     return OrderCancelled(
         id=id_, occurred_at=START, order_id=order_id, by=cancel.by, lines=None if cancel.lines is None else tuple(lines)
     )

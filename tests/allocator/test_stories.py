@@ -354,6 +354,15 @@ def test_a_cancel_takes_waiting_units_first_then_held_ones_then_the_newest_relea
     ]
 
 
+def test_a_cancel_that_names_a_line_twice_is_told_as_one() -> None:
+    shop = Shop(stock=2)
+    shop.order("1001", 5)
+    assert shop.cancel("1001", [(1, 3), (1, 1)]) == [
+        "1001/1: 1 revoked from release 1 (cancelled)",
+        "1001/1: 3 cancelled by customer, 0 wait",
+    ]
+
+
 def test_more_than_is_still_open_cancels_what_is_open() -> None:
     shop = Shop(stock=2)
     shop.order("1001", 3)

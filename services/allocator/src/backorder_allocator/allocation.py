@@ -497,13 +497,16 @@ def _again(same: bool, difference: str) -> Outcome:
 
 def _named_units(order: Order, message: OrderCancelled) -> list[tuple[Line, int]]:
     """The lines a cancel names, with the most units it takes from each. Lines the order doesn't have are left out."""
+    lines = [line for _, line in sorted(order.lines.items())]
     if message.lines is None:
-        return [(line, line.ordered) for _, line in sorted(order.lines.items())]
-    return [
-        (order.lines[each.line_no], each.quantity or order.lines[each.line_no].ordered)
-        for each in sorted(message.lines, key=lambda each: each.line_no)
-        if each.line_no in order.lines
-    ]
+        return [(line, line.ordered) for line in lines]
+    # A line that is named twice is one cancel of the sum, so that its events come once and in their order.
+    named: dict[int, int] = {}
+    for each in message.lines:
+        if each.line_no in order.lines:
+            units = each.quantity or order.lines[each.line_no].ordered
+            named[each.line_no] = named.get(each.line_no, 0) + units
+    return [(line, named[line.line_no]) for line in lines if line.line_no in named]
 
 
 def movement_key(message: StockReceived | StockAdjusted | StockCounted) -> MovementKey:

@@ -7,10 +7,12 @@ needs no re-ranking, and a line can be overtaken only by orders placed within th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from backorder_schemas import OrderPlaced
 
+EXACT_DIGITS = 60
+"""More than the largest order can have: the default of 28 would round it."""
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -49,7 +51,8 @@ def head_start(order: OrderPlaced, rules: HeadStartRules) -> HeadStart:
     if by_segment is not None and by_segment > best.duration:
         best = HeadStart(by_segment, order.customer.segment)
     if rules.by_value:
-        value = sum((line.quantity * line.unit_price for line in order.lines), Decimal(0))
+        with localcontext(prec=EXACT_DIGITS):
+            value = sum((line.quantity * line.unit_price for line in order.lines), Decimal(0))
         for rule in rules.by_value:
             if rule.currency == order.currency and value >= rule.at_least and rule.head_start > best.duration:
                 best = HeadStart(rule.head_start, f"order value from {rule.at_least} {rule.currency}")
@@ -71,7 +74,7 @@ def sentence(duration: timedelta, reason: str | None) -> str:
 
 
 def spoken(duration: timedelta) -> str:
-    """A duration as a person says it: "2 days", "1 day 6 hours", "90 seconds"."""
+    """A duration as a person says it: "2 days", "1 day 6 hours", "1 minute 30 seconds"."""
     minutes, seconds = divmod(int(duration.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
