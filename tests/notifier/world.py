@@ -89,8 +89,8 @@ class World:
             "NOTIFIER_MAIL_FROM": "Shop <shop@example.org>",
             "NOTIFIER_HTTP_PORT": "0",
             "NOTIFIER_RETRY_FIRST": "PT0.1S",
-            "NOTIFIER_SMTP_TIMEOUT": "PT1S",
-            "NOTIFIER_LEASE": "PT3S",
+            "NOTIFIER_SMTP_TIMEOUT": "PT5S",
+            "NOTIFIER_LEASE": "PT10S",
             **settings,
         }
 

@@ -24,6 +24,7 @@ _LEASE: Final = timedelta(seconds=20)
 _PUBLISH_SECONDS: Final = 10.0  # well within the lease
 _BATCH: Final = 500
 _POLL_SECONDS: Final = 1.0
+_LINGER_SECONDS: Final = 0.05  # what comes together is published together
 
 
 class Relay:
@@ -67,8 +68,10 @@ class Relay:
                 continue
             if last_round and not busy:
                 break
-            if not busy:
+            if not busy and not last_round:
                 await self._sleep(_POLL_SECONDS)
+                if not self._stopping:
+                    await asyncio.sleep(_LINGER_SECONDS)
         await self._end()
 
     async def _round(self) -> bool:

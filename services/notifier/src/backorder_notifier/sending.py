@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from backorder_notifier.fail_points import reached
 from backorder_notifier.mail import mail_bytes
 from backorder_notifier.outcomes import outcome
 from backorder_notifier.rendering import Reader, Rendered, render
-from backorder_notifier.rows import ClaimedRow, OrderRow
+from backorder_notifier.rows import ClaimedRow
 from backorder_notifier.settings import Sender
 from backorder_notifier.smtp import Answer, MailServer
 from backorder_notifier.telemetry import (
@@ -70,6 +71,7 @@ class Sending:
         self._published = published
         self._work = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._claimed: deque[ClaimedRow] = deque()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._pauses = 0
         self._paused_until = 0.0
@@ -86,25 +88,32 @@ class Sending:
     async def run(self) -> None:
         while not self._stopping.is_set():
             self._work.clear()
-            claimed = []
+            claimed = False
             try:
                 claimed = await self._claim()
             except Exception as error:
                 log.warning("claiming_failed", **describe(error))
                 await self._sleep(2)
-            for row in claimed:
-                task = asyncio.create_task(self._deliver(row))
-                self._in_flight.add(task)
-                task.add_done_callback(self._landed)
+            while self._claimed and len(self._in_flight) < self._concurrency:
+                self._start(self._claimed.popleft())
             if not claimed:
                 await self._sleep(_POLL_SECONDS)
+        await self._give_back()
         if self._in_flight:
             await asyncio.wait(self._in_flight)
         await self._server.close()
 
+    def _start(self, row: ClaimedRow) -> None:
+        task = asyncio.create_task(self._deliver(row))
+        self._in_flight.add(task)
+        task.add_done_callback(self._landed)
+
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._in_flight.discard(task)
-        self._work.set()
+        if self._claimed and not self._stopping.is_set():
+            self._start(self._claimed.popleft())
+        else:
+            self._work.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # The lease ends by itself, and the delivery is tried again.
             log.error("delivery_failed_unexpectedly", **describe(error))
@@ -116,17 +125,34 @@ class Sending:
         except TimeoutError:
             pass
 
-    async def _claim(self) -> list[ClaimedRow]:
-        free = self._concurrency - len(self._in_flight)
-        if time.monotonic() < self._paused_until or free <= 0:
-            return []
-        # While the server was away last time, one mail finds out whether it is back.
-        limit = free if self._pauses == 0 else min(free, 1 - min(1, len(self._in_flight)))
-        if limit == 0:
-            return []
+    async def _claim(self) -> bool:
+        """Take what is due, once nothing claimed is left: as much again as can be in flight, so as to ask less often.
+
+        A claimed delivery waits for one mail at most, which ends within the timeout; the lease is twice as long.
+        """
+        if self._claimed or time.monotonic() < self._paused_until:
+            return False
+        limit = 2 * self._concurrency - len(self._in_flight)
+        if self._pauses:
+            # The server was away last time: one mail finds out whether it is back.
+            limit = 0 if self._in_flight else 1
+        if limit <= 0:
+            return False
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection:
-            return await store.claim_deliveries(connection, now, limit, uuid4(), now + self._patience.lease)
+            rows = await store.claim_deliveries(connection, now, limit, uuid4(), now + self._patience.lease)
+        self._claimed.extend(rows)
+        return bool(rows)
+
+    async def _give_back(self) -> None:
+        """What was claimed and not begun, so that nobody waits for the end of its lease."""
+        rows = [self._claimed.popleft() for _ in range(len(self._claimed))]
+        if rows:
+            try:
+                async with self._pool.acquire() as connection:
+                    await store.unclaim(connection, rows, datetime.now(UTC))
+            except Exception as error:
+                log.warning("not_given_back", deliveries=len(rows), **describe(error))
 
     async def _deliver(self, row: ClaimedRow) -> None:
         try:
@@ -204,32 +230,35 @@ async def _settle_with_outcome(
     connection: store.Connection, row: ClaimedRow, failure: str | None, now: datetime
 ) -> bool:
     """Settle for good, and put the outcome into the outbox, in one transaction. False: nothing was left to settle."""
-    async with connection.transaction():
-        order = await store.lock_order(connection, row.order_id)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        version = await store.next_outcome_version(connection, row.order_id)
         if failure is None:
             settled = await store.settle_sent(connection, row.delivery_id, now)
         else:
             settled = await store.settle_failed(connection, row.delivery_id, row.lease, failure, now)
-        if settled:
-            version = order.outcome_version + 1
-            told = outcome(
-                order_id=row.order_id,
-                customer_id=row.customer_id,
-                version=version,
-                kind=row.kind,
-                channel=row.channel,
-                attempts=row.attempts,
-                failure=failure,
-                about=row.about,
-                occurred_at=now,
-                traceparent=row.traceparent,
-            )
-            await store.append_outbox(connection, [told])
-            counters = OrderRow(
-                order.order_id, order.known_at, order.customer_id, order.withheld, order.deliveries, version
-            )
-            await store.count_deliveries(connection, [counters])
-    return settled
+        if not settled:
+            await transaction.rollback()
+            return False
+        told = outcome(
+            order_id=row.order_id,
+            customer_id=row.customer_id,
+            version=version,
+            kind=row.kind,
+            channel=row.channel,
+            attempts=row.attempts,
+            failure=failure,
+            about=row.about,
+            occurred_at=now,
+            traceparent=row.traceparent,
+        )
+        await store.append_outbox(connection, [told])
+    except BaseException:
+        await transaction.rollback()
+        raise
+    await transaction.commit()
+    return True
 
 
 def _words(row: ClaimedRow) -> Rendered:

@@ -111,10 +111,6 @@ async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[
     return {row["order_id"]: OrderRow(*row) for row in rows}
 
 
-async def lock_order(connection: Connection, order_id: str) -> OrderRow:
-    return OrderRow(*(await _run(connection, "lock_order", order_id))[0])
-
-
 async def record_contacts(connection: Connection, now: datetime, contacts: Iterable[Contact]) -> None:
     rows = [(*astuple(contact), contact.withheld) for contact in contacts]
     await _run(connection, "record_contacts", now, *_columns(rows, 11))
@@ -242,6 +238,16 @@ async def claim_deliveries(
 ) -> list[ClaimedRow]:
     rows = await _run(connection, "claim_deliveries", now, limit, lease, lease_ends_at)
     return [ClaimedRow(*_hashable(row)) for row in rows]
+
+
+async def unclaim(connection: Connection, rows: Iterable[ClaimedRow], now: datetime) -> None:
+    await _run(connection, "unclaim", *_columns([(row.delivery_id, row.lease) for row in rows], 2), now)
+
+
+async def next_outcome_version(connection: Connection, order_id: str) -> int:
+    rows = await _run(connection, "next_outcome_version", order_id)
+    version: int = rows[0]["outcome_version"]
+    return version
 
 
 async def settle_sent(connection: Connection, delivery_id: UUID, now: datetime) -> bool:

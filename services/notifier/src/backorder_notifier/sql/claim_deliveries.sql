@@ -14,7 +14,7 @@ WITH candidates AS (
                 AND earlier.position < candidate.position
                 AND earlier.state IN ('waiting_for_contact', 'due')
         )
-    ORDER BY candidate.due_at, candidate.delivery_id
+    ORDER BY candidate.due_at
     LIMIT $2::integer
     FOR UPDATE OF candidate SKIP LOCKED
 ),
