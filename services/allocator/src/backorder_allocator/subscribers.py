@@ -86,6 +86,9 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         if not assigned:
             return
         consumer: AIOKafkaConsumer = self.subscriber.consumer
+        # Not one record before the cursors are known: until then the library would read from the committed offset, which
+        # lies beyond the cursor where the database is new or restored, and all between would be skipped.
+        consumer.pause(*assigned)
         names = {(each.topic.removeprefix(self.prefix), each.partition): each for each in assigned}
         cursors = await self.intake.positions(list(names))
         for name, partition in names.items():
@@ -94,6 +97,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
             else:
                 # No cursor: from the start of the log. The committed offset is only a hint for those who watch lag.
                 await consumer.seek_to_beginning(partition)
+        consumer.resume(*assigned)
 
 
 def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
