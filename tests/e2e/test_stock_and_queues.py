@@ -12,9 +12,9 @@ from tests.e2e.world import World
 async def test_of_50_orders_at_once_on_stock_10_any_ten_get_it_and_receipts_serve_the_others_in_rank_order(
     world: World,
 ) -> None:
-    settings = {"ALLOCATOR_HEAD_STARTS": '{"gold": "P2D"}', "ALLOCATOR_MAX_BATCH_RECORDS": "5"}
-    first = await world.allocator(ready=False, **settings)
-    second = await world.allocator(ready=False, **settings)
+    head_starts = '{"gold": "P2D"}'
+    first = await world.allocator(ready=False, batch=5, ALLOCATOR_HEAD_STARTS=head_starts)
+    second = await world.allocator(ready=False, batch=5, ALLOCATOR_HEAD_STARTS=head_starts)
     await first.ready()
     await second.ready()
     await world.tell(receipt("opening", "LAMP", 10))

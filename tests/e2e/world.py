@@ -64,9 +64,13 @@ class World:
             "ALLOCATOR_HTTP_PORT": "0",
         }
 
-    async def allocator(self, *, ready: bool = True, **settings: str) -> Service:
-        """Starts an allocator with further environment variables; waits until it is ready unless told not to."""
-        return await self.service("backorder-allocator", self.allocator_settings | settings, ready=ready)
+    async def allocator(self, *, ready: bool = True, batch: int = 1000, **variables: str) -> Service:
+        """Starts an allocator with further environment variables; waits until it is ready unless told not to.
+
+        `batch`: records in one transaction at most.
+        """
+        settings = self.allocator_settings | {"ALLOCATOR_MAX_BATCH_RECORDS": str(batch)} | variables
+        return await self.service("backorder-allocator", settings, ready=ready)
 
     async def service(self, program: str, settings: dict[str, str], *, ready: bool = True) -> Service:
         service = start(program, f"{program}-{len(self.services) + 1}", settings, self.folder)

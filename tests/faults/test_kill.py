@@ -73,7 +73,7 @@ async def test_killed_at_every_place_that_matters_4000_orders_have_one_outcome_e
         before = await place(world)
         service = await world.allocator(
             ready=False,
-            ALLOCATOR_MAX_BATCH_RECORDS=str(BATCH),
+            batch=BATCH,
             BACKORDER_FAIL_POINT=f"{fail_point}=kill@{at}",
         )
         assert await service.ended() == SIGKILLED, service.explain()
@@ -86,7 +86,7 @@ async def test_killed_at_every_place_that_matters_4000_orders_have_one_outcome_e
         assert after.cursor < len(sent.messages), "a kill after the work is no kill in the middle"
         await world.forget_dead_members()
     await world.publish(*rest)
-    await world.allocator(ALLOCATOR_MAX_BATCH_RECORDS=str(BATCH))
+    await world.allocator(batch=BATCH)
     await world.settled()
     subscriber = await check_nothing_lost_or_doubled(world, sent)
     assert subscriber.repeats > 0, "what was published before a kill is published again"

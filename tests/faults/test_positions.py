@@ -1,0 +1,36 @@
+"""Where reading goes on is what the database says, whatever Kafka or the clock of a sender says."""
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata
+
+from tests.e2e.messages import order, receipt
+from tests.e2e.processes import eventually
+from tests.e2e.subscriber import follow
+from tests.e2e.world import INPUTS, World
+from tests.faults.test_members import waits_for
+
+ORDERS = 300
+
+
+async def test_offsets_committed_beyond_the_cursors_skip_nothing_however_slow_the_database_answers(
+    world: World,
+) -> None:
+    # A database that is new, or restored from a backup, is behind what its consumer group once committed.
+    await world.publish(receipt("r-1", "MUG", ORDERS), *(order(f"o-{number}", ("MUG", 1)) for number in range(200)))
+    async with AIOKafkaConsumer(
+        bootstrap_servers=world.kafka, group_id=f"{world.prefix}allocator", enable_auto_commit=False
+    ) as consumer:
+        partitions = world.partitions(INPUTS)
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+        await consumer.commit({partition: OffsetAndMetadata(end, "") for partition, end in ends.items()})
+    await world.publish(*(order(f"o-{number}", ("MUG", 1)) for number in range(200, ORDERS)))
+    async with world.database.transaction():
+        await world.database.execute("LOCK TABLE cursors IN ACCESS EXCLUSIVE MODE")
+        service = await world.allocator(ready=False)
+        await eventually(lambda: waits_for(world, "cursors"), "the allocator to ask for its cursors")
+        await eventually(service.address, "the allocator to read", explain=service.explain)
+    await world.settled()
+    subscriber = await follow(world)
+    assert [subscriber.released_of(f"o-{number}") for number in range(ORDERS)] == [1] * ORDERS
+    await world.audit()
