@@ -50,6 +50,7 @@ def test_mails_are_listed_filtered_and_shown_also_when_nothing_runs_any_more(hom
     assert home.run("mail", "--to", "BOB@", *folder).stdout.splitlines() == listed[1::2]
     assert home.run("mail", "--order", "1001", *folder).stdout.splitlines() == listed[0::2]
     assert home.run("mail", "--order", "100", *folder).stdout == ""
+    assert home.run("mail", "--order", "001", *folder).stdout == ""
     as_json = json.loads(home.run("mail", "--json", *folder).stdout)
     assert [mail["id"] for mail in as_json] == [1, 2, 3, 4]
     assert as_json[0].keys() == {"id", "received_at", "from", "to", "subject", "message_id"}
