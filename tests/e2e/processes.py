@@ -43,7 +43,12 @@ class Service:
     async def address(self) -> str | None:
         """Where its HTTP endpoints are: port 0 takes a free one, and the log says which."""
         assert self.process.poll() is None, f"{self.name} ended with {self.process.poll()}\n{self.explain()}"
-        return next((line["http"] for line in self.lines() if "http" in line), None)
+        for line in self.lines():
+            if "http" in line:
+                return str(line["http"])
+            if line.get("event") == "http":
+                return f"http://{line['host']}:{line['port']}"
+        return None
 
     async def metric(self, name: str) -> float:
         """The sum of a metric over its labels."""
