@@ -115,7 +115,7 @@ async def _topics(loaded: settings.Settings, *, apply: bool) -> list[topics.Topi
         missing = [state for state in states if state.partitions is None]
         if apply and missing:
             await topics.create(admin, missing, loaded.topic_replication)
-            states = await topics.compare(admin, loaded.topic_prefix)
+            states = await topics.until_all_exist(admin, loaded.topic_prefix)
         return states
     finally:
         await admin.close()

@@ -10,7 +10,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from asyncpg.exceptions._base import InterfaceError
+from asyncpg.exceptions._base import InterfaceError, InternalClientError
 
 from backorder_allocator.errors import ConfigurationError, NotReadyError
 from backorder_allocator.settings import Settings
@@ -34,7 +34,7 @@ PASSING_DATABASE_ERRORS = (
     asyncpg.PostgresConnectionError,
     InterfaceError,
     # What asyncpg says when the server ends a session at the moment a statement begins.
-    asyncpg.InternalClientError,
+    InternalClientError,
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,

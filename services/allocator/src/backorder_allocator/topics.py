@@ -1,6 +1,8 @@
 """The topics in Kafka: what is missing, what differs, and making what is missing. Partitions are never changed."""
 
+import asyncio
 from dataclasses import dataclass
+from time import monotonic
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -8,6 +10,9 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from backorder_allocator.errors import NotReadyError
 from backorder_schemas import TOPICS, Topic
+
+
+APPEARS_WITHIN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,16 @@ async def create(admin: AIOKafkaAdminClient, missing: list[TopicState], replicat
         error = for_code(code)
         if code and error is not TopicAlreadyExistsError:
             raise NotReadyError(f"Kafka did not make topic {name}: {error.__name__} {text[0] if text else ''}".strip())
+
+
+async def until_all_exist(admin: AIOKafkaAdminClient, prefix: str) -> list[TopicState]:
+    """Compare until no topic is missing, for some seconds: a broker shows a new topic a little after it was made."""
+    deadline = monotonic() + APPEARS_WITHIN_SECONDS
+    while True:
+        states = await compare(admin, prefix)
+        if all(state.partitions is not None for state in states) or monotonic() > deadline:
+            return states
+        await asyncio.sleep(0.1)
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
