@@ -1,5 +1,6 @@
 """What a batch does to the database, without Kafka: the same function that the subscriber calls."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -156,6 +157,22 @@ async def test_one_partition_can_be_read_by_a_zombie_without_harm(
     await zombie.close()
     assert report.outcomes["repeated"] == 2
     assert len(await states(connection)) == 2
+
+
+async def test_an_order_and_its_event_in_two_processes_do_not_pass_each_other_unseen(
+    connection: asyncpg.Connection, database: str
+) -> None:
+    log = Log()
+    other = await asyncpg.connect(database)
+    for number in range(40):
+        order_ids = [f"{number}-{each}" for each in range(5)]
+        await take(connection, *(log.record(created(order_id)) for order_id in order_ids))
+        await asyncio.gather(
+            take(connection, *(log.record(filled(order_id)) for order_id in order_ids)),
+            take(other, *(log.record(placed(order_id)) for order_id in reversed(order_ids))),
+        )
+    await other.close()
+    assert {state for _, state, _ in await states(connection)} == {"due"}
 
 
 async def test_bad_records_become_dead_letters_and_good_ones_are_told(connection: asyncpg.Connection) -> None:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
-from urllib.request import urlopen
 
 import asyncpg
 import pytest
@@ -16,7 +15,7 @@ import pytest
 from backorder_schemas import CustomerNotified, NotificationFailed
 from tests.notifier.messages import cancelled, created, filled, placed
 from tests.notifier.smtp_script import ScriptedServer, scripted_server
-from tests.notifier.world import World, eventually
+from tests.notifier.world import World, eventually, get
 
 
 def subjects(script: ScriptedServer) -> list[str]:
@@ -320,14 +319,6 @@ async def test_the_settings_of_the_session_are_what_the_database_sees(world: Wor
     )
     await connection.close()
     assert [row[0] for row in names] == ["backorder-notifier"]
-
-
-def get(url: str) -> tuple[int, str]:
-    try:
-        with urlopen(url, timeout=10) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except OSError as error:
-        return getattr(error, "code", 0), error.read().decode() if hasattr(error, "read") else ""
 
 
 async def test_http_says_how_it_is_and_lets_nobody_publish(world: World) -> None:

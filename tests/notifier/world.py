@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.request import urlopen
 from uuid import uuid4
 
 import asyncpg
@@ -31,6 +32,15 @@ async def eventually(condition: Callable[[], Awaitable[T]], seconds: float = 20)
             if answer := await condition():
                 return answer
             await asyncio.sleep(0.03)
+
+
+def get(url: str) -> tuple[int, str]:
+    """Status and body."""
+    try:
+        with urlopen(url, timeout=10) as answer:  # noqa: S310
+            return answer.status, answer.read().decode()
+    except OSError as error:
+        return getattr(error, "code", 0), error.read().decode() if hasattr(error, "read") else ""
 
 
 class Process:

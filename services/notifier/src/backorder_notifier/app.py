@@ -6,7 +6,7 @@ import gc
 import random
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faststream.kafka import KafkaBroker
 
 from backorder_notifier import migrate, store
-from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, describe, is_not_ready
+from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, NotifierError, describe, is_not_ready
 from backorder_notifier.intake import READS, Report, give_up_waiting
 from backorder_notifier.relay import Relay
 from backorder_notifier.rendering import check_templates
@@ -44,9 +44,7 @@ async def run(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
 
     # No connection yet: /livez and /readyz answer while the database is away.
-    async with await store.open_pool(
-        settings.database_url.get_secret_value(), size=settings.send_concurrency + 6
-    ) as pool:
+    async with _pool(settings) as pool:
         relay = Relay(pool, servers, settings.topic_prefix)
         sending = Sending(
             pool,
@@ -80,13 +78,13 @@ async def run(settings: Settings) -> None:
                     asyncio.create_task(relay.run(), name="relay"),
                     asyncio.create_task(_keep_house(pool, settings, committed, reader), name="housekeeping"),
                 ]
-                await _unless(stop, _started(broker))
-                health.started = True
-                log.info("started", prefix=settings.topic_prefix)
-                # What lives now lives for long: the collector need not look at it again.
-                gc.collect()
-                gc.freeze()
                 try:
+                    await _unless(stop, _started(broker))
+                    health.started = True
+                    log.info("started", prefix=settings.topic_prefix)
+                    # What lives now lives for long: the collector need not look at it again.
+                    gc.collect()
+                    gc.freeze()
                     await _first_of(stop, work)
                 finally:
                     health.stopping = True
@@ -98,6 +96,19 @@ async def run(settings: Settings) -> None:
     log.info("stopped")
 
 
+@contextlib.asynccontextmanager
+async def _pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
+    pool = await store.open_pool(settings.database_url.get_secret_value(), size=settings.send_concurrency + 6)
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(2):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
 async def _stop(
     broker: KafkaBroker, reader: Reader, sending: Sending, relay: Relay, work: list[asyncio.Task[None]]
 ) -> None:
@@ -107,8 +118,7 @@ async def _stop(
     housekeeping.cancel()
     sending.stop()
     reader.hurry()
-    await _within(_STOP_SECONDS, "reading", broker.stop())
-    await _within(_STOP_SECONDS, "sending", sender)
+    await asyncio.gather(_within(_STOP_SECONDS, "reading", broker.stop()), _within(_STOP_SECONDS, "sending", sender))
     relay.stop()
     await _within(_LAST_WORDS_SECONDS, "publishing", publisher)
     await asyncio.gather(*work, return_exceptions=True)
@@ -138,13 +148,14 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
 
 
 async def _first_of(stop: asyncio.Event, work: list[asyncio.Task[None]]) -> None:
-    """Until it is time to stop. A part that ends before is a bug: raises what it raised."""
+    """Until it is time to stop. A part that ends before is a bug: the process ends, so that somebody looks."""
     stopping = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait({stopping, *work}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     for task in done - {stopping}:
-        log.error("part_ended", part=task.get_name())
-        await task
+        error = None if task.cancelled() else task.exception()
+        log.error("part_ended", part=task.get_name(), **(describe(error) if error else {}))
+        raise NotifierError(f"{task.get_name()} ended, which it never should; see the log")
 
 
 async def _again(what: str, work: Callable[[], Awaitable[str | None]]) -> None:

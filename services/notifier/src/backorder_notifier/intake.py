@@ -133,6 +133,7 @@ async def apply_judged(
         if isinstance(verdict, DeadLetter):
             report.dead.append((record, verdict))
             continue
+        report.outcomes["wrong_key"] += not verdict.key_matches
         if isinstance(verdict.message, OrderPlaced):
             contacts.setdefault(verdict.message.order_id, contact_of(verdict.message))
             report.outcomes["contact"] += 1

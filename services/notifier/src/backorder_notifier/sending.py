@@ -86,14 +86,17 @@ class Sending:
         self._work.set()
 
     async def run(self) -> None:
+        failures = 0
         while not self._stopping.is_set():
             self._work.clear()
             claimed = False
             try:
                 claimed = await self._claim()
+                failures = 0
             except Exception as error:
-                log.warning("claiming_failed", **describe(error))
-                await self._sleep(2)
+                failures += 1
+                if failures in {1, 10} or failures % 100 == 0:
+                    log.warning("claiming_failed", tries=failures, **describe(error))
             while self._claimed and len(self._in_flight) < self._concurrency:
                 self._start(self._claimed.popleft())
             if not claimed:

@@ -88,6 +88,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._hurry = asyncio.Event()
         self._placing: asyncio.Task[None] | None = None
         self._failures = 0
+        self._place_failures = 0
         self._last_turn = time.monotonic()
 
     # Assignment
@@ -138,8 +139,11 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 if new:
                     await consumer.seek_to_beginning(*new)
         except Exception as error:
-            log.warning("cursors_not_read", **describe(error))
+            self._place_failures += 1
+            if self._place_failures in {1, 10} or self._place_failures % 60 == 0:
+                log.warning("cursors_not_read", tries=self._place_failures, **describe(error))
             return False
+        self._place_failures = 0
         self._placed |= partitions
         log.info("assigned", partitions=sorted(f"{each.topic}-{each.partition}" for each in partitions))
         return True
@@ -243,6 +247,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     lags[each] = max(0, highwater - await consumer.position(each))
         except (KafkaError, TimeoutError):
             return None
+        LAG.clear()  # of partitions that are another's now
         for partition, records in lags.items():
             LAG.labels(partition.topic, str(partition.partition)).set(records)
         return lags
@@ -285,7 +290,7 @@ def count_and_log(report: Report) -> None:
 
 def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) -> KafkaBroker:
     """One consumer of both topics: one membership of the group, one transaction a poll batch."""
-    libraries = logging.getLogger("backorder_notifier.faststream")
+    libraries = logging.getLogger("faststream.kafka")
     libraries.setLevel(logging.ERROR)
     broker = KafkaBroker(
         list(bootstrap_servers),  # one text would be taken for one host
