@@ -33,6 +33,7 @@ async def world(kafka: str, postgres: Databases, migrated: str, unique: str, tmp
     """A system without services yet; what a test starts on it ends with the test."""
     async with made_world(kafka, unique, postgres.create_database(migrated), tmp_path) as made:
         yield made
+        print(made.explain())  # pytest shows it where a test failed
 
 
 @pytest.fixture(scope="module")
@@ -45,4 +46,5 @@ async def running(
     async with made_world(kafka, prefix, postgres.create_database(migrated), folder) as made:
         await made.allocator()
         yield made
+        print(made.explain())
         await made.audit()

@@ -210,8 +210,6 @@ async def made_world(kafka: str, prefix: str, database_url: str, folder: Path) -
     finally:
         for service in world.services:
             service.kill()
-        # pytest shows this where a test failed.
-        print(world.explain())
         await producer.stop()
         await database.close(timeout=5)
         await admin.delete_topics(list(names))
