@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from backorder_allocator.ranking import (
+    EARLIEST,
     NO_HEAD_START,
     HeadStart,
     HeadStartRules,
@@ -75,7 +76,7 @@ def test_a_head_start_moves_the_rank_back_by_its_duration() -> None:
 def test_a_rank_before_the_first_day_of_the_calendar_is_that_day() -> None:
     first = datetime(1, 1, 1, tzinfo=UTC)
     for placed_at in (first, first + DAY, first + 2 * DAY):
-        assert ranked_at(placed_at, HeadStart(2 * DAY, "gold")) == first
+        assert ranked_at(placed_at, HeadStart(2 * DAY, "gold")) == EARLIEST
     assert ranked_at(first + 3 * DAY, HeadStart(2 * DAY, "gold")) == first + DAY
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, assert_never
 
 from backorder_allocator.fingerprints import fingerprint
-from backorder_allocator.ranking import HeadStartRules, head_start, ranked_at
+from backorder_allocator.ranking import HeadStartRules, head_start, ranked_at, storable
 from backorder_allocator.state import Line, MovementKey, Order, Pool, PoolKey, Queue, State
 from backorder_schemas import (
     AllocationReleased,
@@ -189,7 +189,7 @@ class _Work:
         else:
             self.change(order)
         start = head_start(message, self.rules)
-        order.placed_at = min(message.placed_at, self.item.now)
+        order.placed_at = storable(min(message.placed_at, self.item.now))
         order.ranked_at = ranked_at(order.placed_at, start)
         order.head_start, order.head_start_reason = start.duration, start.reason
         order.delivery = message.delivery
@@ -333,9 +333,10 @@ class _Work:
             case StockAdjusted():
                 movement.quantity = message.delta
             case StockCounted():
-                if pool.counted_at is not None and message.occurred_at < pool.counted_at:
+                counted_at = storable(message.occurred_at)
+                if pool.counted_at is not None and counted_at < pool.counted_at:
                     return Outcome("ignored", "older_count")
-                pool.counted_at = message.occurred_at
+                pool.counted_at = counted_at
                 movement.quantity = message.counted - pool.on_hand
             case _:
                 assert_never(message)

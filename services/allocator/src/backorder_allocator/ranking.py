@@ -13,7 +13,9 @@ from backorder_schemas import OrderPlaced
 
 EXACT_DIGITS = 60
 """More than the largest order can have: the default of 28 would round it."""
-EARLIEST = datetime.min.replace(tzinfo=UTC)
+EARLIEST = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
+LATEST = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
+"""Beyond these, PostgreSQL's driver writes infinity and reads it back without a zone, which compares with nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,11 @@ def head_start(order: OrderPlaced, rules: HeadStartRules) -> HeadStart:
             if rule.currency == order.currency and value >= rule.at_least and rule.head_start > best.duration:
                 best = HeadStart(rule.head_start, f"order value from {rule.at_least} {rule.currency}")
     return best
+
+
+def storable(moment: datetime) -> datetime:
+    """The moment, or the nearest that can be stored: some senders write the first or last one for "not known"."""
+    return min(max(moment, EARLIEST), LATEST)
 
 
 def ranked_at(placed_at: datetime, start: HeadStart) -> datetime:
