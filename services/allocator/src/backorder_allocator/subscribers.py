@@ -86,8 +86,8 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         if not assigned:
             return
         consumer: AIOKafkaConsumer = self.subscriber.consumer
-        # Not one record before the cursors are known: until then the library would read from the committed offset, which
-        # lies beyond the cursor where the database is new or restored, and all between would be skipped.
+        # Not one record before the cursors are known: until then the library would read from the committed offset,
+        # which lies beyond the cursor where the database is new or restored, and all between would be skipped.
         consumer.pause(*assigned)
         names = {(each.topic.removeprefix(self.prefix), each.partition): each for each in assigned}
         cursors = await self.intake.positions(list(names))
@@ -124,6 +124,8 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         batch_timeout_ms=20,
         group_id=prefix + GROUP,
         auto_offset_reset="earliest",
+        # What a sender aborted never happened; by default it is read like the rest.
+        isolation_level="read_committed",
         fetch_max_wait_ms=50,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=10_000,
