@@ -1,6 +1,8 @@
 """Who gets which unit, seen from outside: real topics, real processes."""
 
+import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 
 from backorder_schemas import AllocationReleased, BackorderFilled
@@ -133,3 +135,24 @@ async def test_lost_stock_sends_the_last_in_rank_back_to_the_queue(running: Worl
     assert [subscriber.waiting_of(f"vase-{number}") for number in range(3)] == [0, 2, 2]
     alerts = [record.message for record in await running.read("stock-alerts")]
     assert [(alert.type, alert.quantity) for alert in alerts] == [("StockShortfall", 1), ("StockShortfall", 3)]
+
+
+async def test_dates_at_the_ends_of_the_calendar_which_some_senders_write_for_not_known_stop_nobody(
+    running: World,
+) -> None:
+    first, last = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
+    ordinary = order("rugs", ("RUG", 1))
+    zero = dated(order("rugs-first", ("RUG", 1)), "placed_at", first)
+    far = dated(order("rugs-last", ("RUG", 1)), "placed_at", last)
+    await running.tell(dated(count("rugs-1", "RUG", 0), "occurred_at", first))
+    await running.tell(ordinary, zero, far)
+    await running.tell(dated(count("rugs-2", "RUG", 1), "occurred_at", last))
+    await running.tell(dated(count("rugs-3", "RUG", 2), "occurred_at", last))
+
+    subscriber = await follow(running)
+    assert [subscriber.released_of(order_id) for order_id in ("rugs-first", "rugs", "rugs-last")] == [1, 1, 0]
+
+
+def dated(message: Message, field: str, moment: str) -> Message:
+    content = json.loads(message.value or b"")
+    return replace(message, value=json.dumps(content | {field: moment}).encode())

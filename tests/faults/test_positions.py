@@ -1,6 +1,8 @@
 """Where reading goes on is what the database says, whatever Kafka or the clock of a sender says."""
 
-from aiokafka import AIOKafkaConsumer
+from dataclasses import replace
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 
 from tests.e2e.messages import order, receipt
@@ -33,4 +35,22 @@ async def test_offsets_committed_beyond_the_cursors_skip_nothing_however_slow_th
     await world.settled()
     subscriber = await follow(world)
     assert [subscriber.released_of(f"o-{number}") for number in range(ORDERS)] == [1] * ORDERS
+    await world.audit()
+
+
+async def test_what_a_sender_aborted_never_happened_and_holes_between_offsets_stop_nobody(world: World) -> None:
+    await world.allocator()
+    await world.tell(receipt("r-1", "MUG", 10))
+    async with AIOKafkaProducer(bootstrap_servers=world.kafka, transactional_id=f"{world.prefix}shop") as shop:
+        for number in range(6):
+            await shop.begin_transaction()
+            each = order(f"o-{number}", ("MUG", 1))
+            await shop.send_and_wait(f"{world.prefix}orders", each.value, key=b"same partition")
+            await (shop.abort_transaction() if number % 2 else shop.commit_transaction())
+    # Each transaction has left a marker behind, which takes an offset and is no message.
+    last = order("last", ("MUG", 1))
+    await world.tell(replace(last, key=b"same partition"))
+    subscriber = await follow(world)
+    assert [subscriber.released_of(f"o-{number}") for number in range(6)] == [1, 0, 1, 0, 1, 0]
+    assert subscriber.released_of("last") == 1
     await world.audit()
