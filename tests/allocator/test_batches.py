@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -303,13 +303,12 @@ async def test_an_order_that_is_complete_in_another_pool_is_released_by_a_receip
     connection: asyncpg.Connection,
 ) -> None:
     """The receipt names one pool; the release changes a line of another, which has to be locked, too."""
-    lines = tuple(
-        OrderLine(line_no=number, sku=sku, quantity=1, unit_price=Decimal(1)) for number, sku in enumerate("AB", 1)
-    )
     partitions = Partitions()
     rules = Rules(HEAD_STARTS)
     await work(
-        connection, partitions.records([receipt("r1", 1, "A"), order("1", lines=lines, delivery="complete")]), rules
+        connection,
+        partitions.records([receipt("r1", 1, "A"), order("1", lines=lines(("A", 1), ("B", 1)), delivery="complete")]),
+        rules,
     )
     assert await connection.fetchval("SELECT count(*) FROM events WHERE type = 'AllocationReleased'") == 0
     await work(connection, partitions.records([receipt("r2", 1, "B")]), Rules(HEAD_STARTS))
@@ -386,4 +385,109 @@ async def test_a_line_that_a_cancel_names_twice_loses_both_amounts(connection: a
     partitions = Partitions()
     await work(connection, partitions.records([order("1", 5), Arrival(named, START)]), Rules(HEAD_STARTS))
     assert await waiting(connection) == {"1": 1}
+    await assert_audit_is_clean(connection)
+
+
+def lines(*skus_and_quantities: tuple[str, int]) -> tuple[OrderLine, ...]:
+    return tuple(
+        OrderLine(line_no=number, sku=sku, quantity=quantity, unit_price=Decimal(1))
+        for number, (sku, quantity) in enumerate(skus_and_quantities, 1)
+    )
+
+
+def adjustment(adjustment_id: str, delta: int, sku: str = "X") -> Arrival:
+    return Arrival(
+        StockAdjusted(
+            id=adjustment_id, occurred_at=START, adjustment_id=adjustment_id, sku=sku, delta=delta, reason="broken"
+        ),
+        START,
+    )
+
+
+async def test_held_units_that_a_batch_releases_do_not_hide_those_that_lose_before_them(
+    connection: asyncpg.Connection,
+) -> None:
+    """The last in rank is held when the batch is loaded and released when stock is lost: the one before it loses."""
+    history = [
+        receipt("r1", 2, "A"),
+        order("1", lines=lines(("A", 1), ("B", 1)), delivery="complete"),
+        order("2", lines=lines(("A", 1), ("C", 1)), delivery="complete"),
+        receipt("r2", 1, "C"),
+        adjustment("a", -1, "A"),
+    ]
+    await _compare(connection, history, [history[:3], history[3:]], [False, False])
+
+
+UNTIL_SOMEBODY_WAITS_FOR_US = """
+DO $$ BEGIN
+    WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))) LOOP
+        PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+    END LOOP;
+END $$
+"""
+
+
+async def _work_while_placed(
+    connection: asyncpg.Connection, database_url: str, placed: list[Record], then: list[Record]
+) -> None:
+    """Work `then`, which waits for the locks of another process that is about to commit `placed`."""
+    other = await asyncpg.connect(database_url, server_settings=SESSION)
+    rules = Rules(HEAD_STARTS)
+    touched = batches._touched(placed)
+    await batches._learn_pool_ids(other, touched, rules)
+    async with other.transaction():
+        await batches._work_once(other, placed, touched, rules, NOW)
+        working = asyncio.create_task(batches.work(connection, then, Rules(HEAD_STARTS), NOW))
+        async with asyncio.timeout(10):
+            await other.execute(UNTIL_SOMEBODY_WAITS_FOR_US)
+    await working
+    await other.close()
+
+
+def _on_another_partition(*arrivals: Arrival) -> list[Record]:
+    """As if by a wrong key: what another process works at the same moment."""
+    return [replace(record, partition=1) for record in Partitions().records(arrivals)]
+
+
+async def test_a_cancel_frees_stock_for_a_queue_that_grew_while_it_waited_for_its_locks(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    partitions = Partitions()
+    await work(connection, partitions.records([receipt("r1", 2)]), Rules(HEAD_STARTS))
+    cancelled = _on_another_partition(receipt("r2", 1), cancel("1"))
+    await store.add_cursors(connection, {(record.topic, record.partition) for record in cancelled})
+    await work(connection, partitions.records([order("0", 1)]), Rules(HEAD_STARTS))
+    await _work_while_placed(
+        connection,
+        database_url,
+        partitions.records([order("1", 1), *(order(str(n), 1) for n in range(2, 6))]),
+        cancelled,
+    )
+    assert await waiting(connection) == {"0": 0, "1": 0, "2": 0, "3": 0, "4": 1, "5": 1}
+    await assert_audit_is_clean(connection)
+
+
+async def test_who_loses_is_the_last_in_rank_even_if_a_cancelled_order_came_while_the_batch_waited(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    partitions = Partitions()
+    await work(connection, partitions.records([receipt("r1", 3), order("1", 1), order("2", 1)]), Rules(HEAD_STARTS))
+    gold = Customer(customer_id="g", segment="gold")
+    placed = partitions.records([order("9", 1), order("0", 2, customer=gold)])
+    losing = _on_another_partition(receipt("r2", 1), cancel("9"), adjustment("a", -1))
+    await store.add_cursors(connection, {(record.topic, record.partition) for record in losing})
+    await _work_while_placed(connection, database_url, placed, losing)
+    # "0" was served before: by the receipt and by what the cancel freed.
+    assert await waiting(connection) == {"0": 0, "1": 0, "2": 1, "9": 0}
+    await assert_audit_is_clean(connection)
+
+
+async def test_pool_ids_of_another_database_are_forgotten(connection: asyncpg.Connection) -> None:
+    """As after a restore under a running service: the row of that id is gone, or is another pool's."""
+    rules = Rules(HEAD_STARTS, pool_ids={PoolKey("X", "main"): 999, PoolKey("Y", "main"): 1})
+    await work(connection, Partitions().records([receipt("r1", 3), order("1", 2), receipt("r2", 1, "Y")]), rules)
+    assert {key: on_hand for key, (on_hand, *_) in (await _pools(connection)).items()} == {
+        PoolKey("X", "main"): 3,
+        PoolKey("Y", "main"): 1,
+    }
     await assert_audit_is_clean(connection)

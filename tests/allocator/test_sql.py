@@ -55,7 +55,7 @@ ANALYZE;
 
 HOT: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "queue_heads": (([1], [7]), "lines_waiting", 7),
-    "queue_tails": (([1], [7]), "lines_allocated", 7),
+    "queue_tails": (([1], [7], ["o5", "o50006"]), "lines_allocated", 8),
     "queue_of_pool": ((1, 10), "lines_waiting", 10),
     "lock_orders": ((["o5", "o6"],), "orders_pkey", 2),
     "lines_of_orders": ((["o5", "o6"],), "lines_pkey", 2),

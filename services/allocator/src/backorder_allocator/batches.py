@@ -6,7 +6,7 @@ rolled back and started over with the larger set, so that locks are always taken
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
@@ -274,30 +274,30 @@ async def _load(connection: Connection, touched: _Touched, rules: Rules) -> Stat
     state = State()
     to_lock = {rules.pool_ids[key] for key in touched.pools}
     freed: Counter[int] = Counter()
+    counted: set[str] = set()
     if touched.cancelled:
-        for pool_id, units in await store.units_of_orders(connection, touched.cancelled):
+        for order_id, pool_id, units in await store.units_of_orders(connection, touched.cancelled):
+            counted.add(order_id)
             freed[pool_id] += units
         to_lock.update(freed)
     locked = await store.lock_pools(connection, to_lock) if to_lock else {}
     for pool in locked.values():
         state.pools[pool.key] = pool
-    heads, tails = await _read_queues(connection, locked, touched, freed)
-    order_ids = touched.placed | touched.cancelled | {rank[1] for ranks in heads.values() for rank in ranks} | tails
+    if not touched.pools <= state.pools.keys():
+        # Ids never change, but a database that was restored under a running service has others.
+        rules.pool_ids.clear()
+        raise _MoreToLockError(touched.pools)
+    heads, order_ids = await _read_queues(connection, locked, touched, freed)
     if order_ids:
         state.orders = await store.lock_orders(connection, order_ids)
-    _check_locked(state, touched)
+    _check_locked(state, touched, counted)
+    # Counted in one walk: an order may have a thousand lines in as many pools.
+    loaded: Counter[PoolKey] = Counter()
+    for order in state.orders.values():
+        for line in order.lines.values():
+            loaded[line.pool] += line.waiting
     for pool_id, pool in locked.items():
-        loaded = (
-            sum(
-                line.waiting
-                for order in state.orders.values()
-                for line in order.lines.values()
-                if line.pool == pool.key
-            )
-            if pool.waiting
-            else 0
-        )
-        if loaded < pool.waiting:
+        if loaded[pool.key] < pool.waiting:
             state.horizons[pool.key] = max(heads[pool_id]) if pool_id in heads else None
     if touched.cancels:
         state.cancels = await store.known_cancels(connection, touched.cancels)
@@ -309,9 +309,11 @@ async def _load(connection: Connection, touched: _Touched, rules: Rules) -> Stat
 async def _read_queues(
     connection: Connection, locked: Mapping[int, Pool], touched: _Touched, freed: Mapping[int, int]
 ) -> tuple[dict[int, list[Rank]], set[str]]:
-    """The heads of the queues that may be served, and the orders that may lose stock.
+    """The heads of the queues that may be served, and every order that may change: named, served, or losing stock.
 
     A cancelled line leaves the queue without taking units, so what cancels name is read on top of what they free.
+    Those who lose are counted without the orders that are read anyway: what becomes of these in the batch, be it that
+    they are cancelled or that their held units are released, must not hide those who lose in their place.
     """
     may_give: dict[int, int] = {}
     may_lose: dict[int, int] = {}
@@ -328,24 +330,27 @@ async def _read_queues(
             most_allocated = pool.allocated + touched.ordered[pool.key] + gives
             loses += max(0, most_allocated - touched.least_counted[pool.key])
         if loses and pool.allocated:
-            may_lose[pool_id] = loses + named_in_cancels
+            may_lose[pool_id] = loses
     heads = await store.queue_heads(connection, may_give) if may_give else {}
-    tails = await store.queue_tails(connection, may_lose) if may_lose else set()
-    return heads, tails
+    read_anyway = touched.placed | touched.cancelled | {rank[1] for ranks in heads.values() for rank in ranks}
+    tails = await store.queue_tails(connection, may_lose, read_anyway) if may_lose else set()
+    return heads, tails | read_anyway
 
 
-def _check_locked(state: State, touched: _Touched) -> None:
-    """Every line that may change has its pool locked, too.
+def _check_locked(state: State, touched: _Touched, counted: Set[str]) -> None:
+    """Every line that may change has its pool locked, too, and what cancels may free was `counted`.
 
     A release of a `complete` order changes lines in all its pools; an order that a cancel names may have been placed by
-    another process after its pools were looked up.
+    another process after its pools and units were looked up: then too little of the queues was read, even if its pools
+    are locked.
     """
+    late = {order_id for order_id in touched.cancelled - counted if order_id in state.orders}
     missing = {
         line.pool
         for order in state.orders.values()
-        if order.delivery == "complete" or order.order_id in touched.cancelled
+        if order.delivery == "complete" or order.order_id in late
         for line in order.lines.values()
-        if line.pool not in state.pools
+        if line.pool not in state.pools or order.order_id in late
     }
     if missing:
         raise _MoreToLockError(missing)

@@ -72,10 +72,10 @@ async def lock_pools(connection: Connection, ids: Iterable[int]) -> dict[int, Po
     }
 
 
-async def units_of_orders(connection: Connection, order_ids: Iterable[str]) -> list[tuple[int, int]]:
-    """(pool id, units ordered) for every order and pool of its lines."""
+async def units_of_orders(connection: Connection, order_ids: Iterable[str]) -> list[tuple[str, int, int]]:
+    """(order id, pool id, units ordered) for every order and pool of its lines."""
     rows = await run(connection, "units_of_orders", list(order_ids))
-    return [(row["pool_id"], row["units"]) for row in rows]
+    return [(row["order_id"], row["pool_id"], row["units"]) for row in rows]
 
 
 async def queue_heads(connection: Connection, units: Mapping[int, int]) -> dict[int, list[Rank]]:
@@ -87,9 +87,9 @@ async def queue_heads(connection: Connection, units: Mapping[int, int]) -> dict[
     return heads
 
 
-async def queue_tails(connection: Connection, units: Mapping[int, int]) -> set[str]:
-    """The orders that may lose stock, by id; `units`: how many may be lost at most, by pool id."""
-    rows = await run(connection, "queue_tails", list(units), list(units.values()))
+async def queue_tails(connection: Connection, units: Mapping[int, int], beside: Iterable[str]) -> set[str]:
+    """The orders that may lose stock, `beside` those given; `units`: how many may be lost at most, by pool id."""
+    rows = await run(connection, "queue_tails", list(units), list(units.values()), list(beside))
     return {row["order_id"] for row in rows}
 
 
