@@ -106,3 +106,24 @@ async def test_a_rebalance_waits_for_the_batch_in_hand(intake: Intake) -> None:
     events.append("revoked")
     await working
     assert events == ["batch", "revoked"]
+
+
+async def test_a_batch_that_is_too_large_for_any_time_limit_is_worked_in_smaller_ones(
+    intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Partitions().records(order(str(number), 1) for number in range(40))
+    real = batches.work
+
+    async def slow(connection: Any, some: Any, *args: Any) -> Any:
+        if len(some) > 5:
+            raise asyncpg.IdleInTransactionSessionTimeoutError("too slow, says a test")
+        return await real(connection, some, *args)
+
+    monkeypatch.setattr(batches, "work", slow)
+    tries = 1
+    while not await intake.take(lambda: records):
+        tries += 1
+    assert tries == 4
+    async with intake.pool.acquire() as connection:
+        assert len(await waiting(connection)) == 40
+        await assert_audit_is_clean(connection)

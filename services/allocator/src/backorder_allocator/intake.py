@@ -56,7 +56,7 @@ class Intake:
         async with self.in_hand:
             self.health.last_attempt = monotonic()
             try:
-                await self.work(read())
+                await self.work_in_portions(read())
             except (*PASSING_DATABASE_ERRORS, NotReadyError) as error:
                 self.failed(error, "world_not_ready")
             except Exception as error:
@@ -68,14 +68,24 @@ class Intake:
         await self.pause()
         return False
 
+    async def work_in_portions(self, records: Sequence[Record]) -> None:
+        """Work a batch; each failure before this try halves how much of it is one transaction.
+
+        How long a transaction takes depends on the lines it touches, and some time limit ends it: a batch that is too
+        large for one would fail in the same way for ever. How records are cut changes nobody's units.
+        """
+        at_once = max(1, len(records) >> self.health.failures)
+        for start in range(0, len(records), at_once):
+            await self.work(records[start : start + at_once])
+
     async def work(self, records: Sequence[Record]) -> None:
         """Commit a batch; where a value can't be stored, halve it until the message is alone and refuse that one."""
         try:
             await self.commit(records)
         except DATA_ERRORS as error:
-            log.warning("a value can't be stored: halving", records=len(records), **telemetry.described(error))
+            # The text of the error may quote the value, which may be an address: neither logged nor kept.
+            log.warning("a value can't be stored: halving", records=len(records), error=type(error).__name__)
             if len(records) == 1:
-                # The text of the error may quote the value, which may be an address.
                 refusal = DeadLetter("impossible", f"PostgreSQL can't store it: {type(error).__name__}")
                 await self.commit([replace(records[0], read=refusal)])
                 return
