@@ -266,6 +266,17 @@ def test_ctrl_c_in_the_middle_of_a_replay_ends_everything(home: Home) -> None:
     assert running.out.read_text() == ""
 
 
+def test_a_kafka_that_dies_in_the_middle_is_named(home: Home) -> None:
+    with demo(home, "--lines", "500", "--speed", "60", until=" orders (") as running:
+        left = running.descendants()
+        [kafka] = [each for each in left if each.name() == "java"]
+        kafka.kill()
+        assert running.process.wait(DEADLINE_SECONDS) == 1
+        assert "Kafka: ended by itself" in running.err.read_text()
+        assert "Traceback" not in running.err.read_text()
+        assert commands(left) == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

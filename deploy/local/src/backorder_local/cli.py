@@ -93,11 +93,10 @@ def demo(
     try:
         from backorder_local import demo as demos  # noqa: PLC0415  half a second of pyarrow that only this needs
 
-        code = demos.run(demos.Wanted(lines, data, speed, seed, way, keep, as_json), say)
+        demos.run(demos.Wanted(lines, data, speed, seed, way, keep, as_json), say)
     except KeyboardInterrupt:
         say("Ended.")
-        code = 130
-    raise typer.Exit(code)
+        raise typer.Exit(130) from None
 
 
 @app.command()

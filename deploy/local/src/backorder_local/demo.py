@@ -27,11 +27,12 @@ from backorder_local.purchases import Purchases
 from backorder_local.replay import Pace, Published, Replay, Window
 from backorder_local.stack import Plan, Stack
 from backorder_local.state import running_stacks
-from backorder_local.summary import Audit
+from backorder_local.summary import Audit, Summary
 
 TOLD_SECONDS = 60
 """So long without a new mail, and the rest is given up."""
 PAUSE_SECONDS = 0.1
+CLOSE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,26 @@ class Wanted:
     as_json: bool
 
 
-def run(wanted: Wanted, say: Callable[[str], None]) -> int:
-    """Runs the demo and returns its exit code: 1 if the audit or the mails show a problem. Raises LocalError."""
+def run(wanted: Wanted, say: Callable[[str], None]) -> None:
+    """Runs the demo. Raises LocalError, also if the audit or the mails show a problem."""
     # What goes wrong with Kafka is raised as well; while servers end, the library would tell of each lost connection.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     bought = datasets.read(wanted.file, lines=wanted.lines, seed=wanted.seed)
     supply = receipts.supply_for(bought, wanted.seed)
     say(
         f"{bought.source}: {bought.line_count:,} lines in {len(bought.orders):,} orders, "
-        f"{bought.start:%Y-%m-%d} to {bought.end:%Y-%m-%d}. Receipts are synthetic: the data has no supply."
+        f"{bought.start:%Y-%m-%d} to {bought.end:%Y-%m-%d}"
     )
+    say(f"  Receipts are synthetic: the data has no supply. {supply.share_waiting:.1%} of the lines should wait")
     cut = replay.windows(bought, supply)
-    plan = Plan(wish=Wish(wanted.way, durable=False), prefix=own_prefix(wanted.way), own_sink=True)
+    plan = Plan(wish=Wish(wanted.way), prefix=own_prefix(wanted.way), own_sink=True)
     with stack.stack(plan, say) as running:
         say("Replaying" + (f" at {wanted.speed:g} × real time" if wanted.speed else ", as fast as possible"))
         with progress.shown() as show:
             replayed = asyncio.run(Demo(running, bought, cut, Pace(bought.start, wanted.speed), show).run())
         mails = MailStore(running.place.mails).mails()
         result = summary.sum_up(bought, supply, replayed.published, replayed.ledger, mails, replayed.audit)
-        alone = len(running_stacks()) == 1
+        alone = not wanted.keep or len(running_stacks()) == 1
         further = report.look_further(result, kept=wanted.keep, folder=running.state.folder, alone=alone)
         if wanted.as_json:
             print(report.as_json(result), flush=True)
@@ -74,17 +76,24 @@ def run(wanted: Wanted, say: Callable[[str], None]) -> int:
             example = summary.example_mail(mails, replayed.ledger)
             print(report.as_text(result, remarks, example, speed=wanted.speed), flush=True)
             print(further, flush=True)
-        if replayed.ledger.untold:
-            say(
-                f"\n{len(replayed.ledger.untold):,} events were told to nobody: no mail came for {TOLD_SECONDS} s."
-                f" The notifier's log is in {running.place.logs}"
-            )
         if plan.prefix:
             say(f"On the servers that you named stay topics and databases that begin with {plan.prefix!r}.")
+        if not wanted.keep and not result.fine:
+            raise LocalError(problem(result, running), exit_code=1)  # an error keeps the logs
         if wanted.keep:
+            if not result.fine:
+                say(f"\n{problem(result, running)}")
             say(f"\nEverything stays up (folder {running.state.folder}). Ctrl-C ends it.")
             stack.watch(running)
-    return 0 if result.fine else 1
+
+
+def problem(result: Summary, running: Stack) -> str:
+    parts = [] if result.audit.clean else ["The audit found a rule broken."]
+    if result.events_untold:
+        parts.append(
+            f"{result.events_untold:,} events were told to nobody: for {TOLD_SECONDS} s no customer was written to."
+        )
+    return " ".join([*parts, f"The logs are in {running.place.logs}"])
 
 
 def own_prefix(way: Way | None) -> str:
@@ -110,72 +119,84 @@ class Demo:
         self.pace = pace
         self.show = show
         self.ledger = Ledger({f"placed/{order.order_id}": order.order_id for order in bought.orders})
-        self.tailing: asyncio.Task[None] | None = None
+        self.prefix = running.state.prefix
         self.published = Published()
 
     async def run(self) -> Replayed:
         """Returns when everything is decided and told, or no longer will be. Raises LocalError."""
         servers = self.running.kafka.address.split(",")
-        prefix = self.running.state.prefix
         async with AsyncExitStack() as opened:
             producer = AIOKafkaProducer(
                 bootstrap_servers=servers, acks="all", enable_idempotence=True, linger_ms=replay.LINGER_MS
             )
             consumer = AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest", fetch_max_wait_ms=100)
             admin = AIOKafkaAdminClient(bootstrap_servers=servers)
-            for client in (producer, consumer):
-                await opened.enter_async_context(client)
-            await admin.start()
-            opened.push_async_callback(admin.close)
-            tail = Tail(consumer, prefix, self.ledger)
+            for client in (producer, consumer, admin):
+                opened.push_async_callback(close, client)
+                await client.start()
+            tail = Tail(consumer, self.prefix, self.ledger)
             tail.assign(await producer.client.fetch_all_metadata())
-            self.tailing = asyncio.create_task(tail.run())
-            opened.push_async_callback(end, self.tailing)
-
-            group = f"{prefix}allocator"
-            coordinator = await admin.find_coordinator(group)
-            player = Replay(
-                producer,
-                lambda: replay.committed_offsets(admin, group, coordinator),
-                prefix,
-                self.pace,
-                self.watch,
+            playing = asyncio.create_task(self.play(producer, admin, tail))
+            tasks: tuple[asyncio.Task[Any], ...] = (
+                playing,
+                asyncio.create_task(tail.run()),
+                asyncio.create_task(self.watch()),
             )
-            self.published = player.published
-            await player.run(self.windows)
-            await self.until_decided(tail)
-            auditing = asyncio.create_task(self.audit())
-            opened.push_async_callback(end, auditing)
+            for task in tasks:
+                opened.push_async_callback(end, task)
+            # The others never end but by an error, and then the replay may wait for ever: for a Kafka that is gone.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {playing}:
+                task.result()
+            return await playing
+
+    async def play(self, producer: AIOKafkaProducer, admin: AIOKafkaAdminClient, tail: Tail) -> Replayed:
+        group = f"{self.prefix}allocator"
+        coordinator = await admin.find_coordinator(group)
+        player = Replay(
+            producer,
+            lambda: replay.committed_offsets(admin, group, coordinator),
+            self.prefix,
+            self.pace,
+            self.published,
+        )
+        await player.run(self.windows)
+        await self.until_decided(tail)
+        auditing = asyncio.create_task(self.audit())
+        try:
             await self.until_told(tail)
-            self.watch()
-            return Replayed(self.published, self.ledger, await auditing)
+            audit = await auditing
+        finally:
+            await end(auditing)
+        self.show(self.standing())
+        return Replayed(self.published, self.ledger, audit)
 
-    def watch(self) -> None:
-        """Raises LocalError if something that the replay needs has ended; shows where it stands."""
-        stack.check(self.running)
-        if self.tailing is not None and self.tailing.done():
-            self.tailing.result()
+    async def watch(self) -> None:
+        """Shows where the replay stands. Ends only by a LocalError, when a process of the stack has ended."""
+        while True:
+            stack.check(self.running)
+            self.show(self.standing())
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    def standing(self) -> Standing:
         due = len(self.ledger.to_tell)
-        self.show(
-            Standing(
-                orders=self.published.orders,
-                orders_total=len(self.bought.orders),
-                at=self.published.until,
-                lines_waiting=self.ledger.lines_waiting,
-                units_filled=self.ledger.units["filled"],
-                told=due - len(self.ledger.untold),
-                to_tell=due,
-                mails=len(self.ledger.told),
-            )
+        return Standing(
+            orders=self.published.orders,
+            orders_total=len(self.bought.orders),
+            at=self.published.until,
+            lines_waiting=self.ledger.lines_waiting,
+            units_filled=self.ledger.units["filled"],
+            told=due - len(self.ledger.untold),
+            to_tell=due,
+            mails=len(self.ledger.told),
         )
 
     async def until_decided(self, tail: Tail) -> None:
         """Until the allocator has published everything it decided, and the tail has read it."""
-        while (await self.ask("status"))["relay_behind"]:
-            self.watch()
-        while not await tail.is_at_end():
-            self.watch()
+        while (await self.ask("status"))["relay_behind"]:  # noqa: ASYNC110  another process: nobody could set an event
             await asyncio.sleep(PAUSE_SECONDS)
+        while not await tail.is_at_end():
+            await measure.wait_for(tail.moved, PAUSE_SECONDS)
 
     async def until_told(self, tail: Tail) -> None:
         """Until every event has an outcome of the notifier, or none came for TOLD_SECONDS."""
@@ -183,7 +204,6 @@ class Demo:
         while self.ledger.untold:
             if len(self.ledger.told) != last:
                 last, deadline = len(self.ledger.told), time.monotonic() + TOLD_SECONDS
-            self.watch()
             if time.monotonic() > deadline:
                 return
             await measure.wait_for(tail.moved, PAUSE_SECONDS)
@@ -217,6 +237,15 @@ class Demo:
 
 
 async def end(task: asyncio.Task[Any]) -> None:
+    """Cancels it. What it raises was raised already, or follows from what was."""
     task.cancel()
-    with suppress(asyncio.CancelledError, Exception):
-        await task
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()
+
+
+async def close(client: Any) -> None:
+    """Closes a client of Kafka. Where Kafka is gone, that may take for ever, or raise what was cancelled inside."""
+    closing = asyncio.create_task(client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+    await asyncio.wait([closing], timeout=CLOSE_SECONDS)
+    await end(closing)

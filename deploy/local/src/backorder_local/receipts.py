@@ -228,7 +228,7 @@ def course_of(demand: Demand, cover: float) -> Course:
                 on_hand = serve(waiting, owed, got, on_hand + freed)
             else:
                 units = event.quantity or 0
-                taken = 0 if waiting else max(0, min(units, on_hand))
+                taken = max(0, min(units, on_hand))  # where somebody waits, nothing is there
                 on_hand -= taken
                 got[event.line] = taken
                 position -= units

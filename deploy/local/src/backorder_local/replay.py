@@ -23,7 +23,6 @@ from backorder_local.receipts import SLOTS, Receipt, Supply
 
 LINGER_MS = 5
 ASK_SECONDS = 0.015
-WATCH_SECONDS = 0.2
 STUCK_SECONDS = 60
 
 
@@ -175,7 +174,7 @@ class Pace:
 
 
 class Replay:
-    """Publishes windows. `watch` is called while waiting, and raises where a process of the stack has ended."""
+    """Publishes windows, and notes what is published. `taken_in` asks for the offsets that the allocator committed."""
 
     def __init__(
         self,
@@ -183,14 +182,13 @@ class Replay:
         taken_in: Callable[[], Awaitable[dict[TopicPartition, int]]],
         prefix: str,
         pace: Pace,
-        watch: Callable[[], None],
+        published: Published,
     ) -> None:
         self.producer = producer
         self.taken_in = taken_in
         self.prefix = prefix
         self.pace = pace
-        self.watch = watch
-        self.published = Published()
+        self.published = published
 
     async def run(self, all_windows: Iterable[Window]) -> None:
         """Returns when the allocator has taken everything in. Raises LocalError."""
@@ -202,9 +200,8 @@ class Replay:
     async def publish(self, messages: Sequence[Outgoing]) -> None:
         sent: list[tuple[Outgoing, asyncio.Future[Any]]] = []
         for message in messages:
-            while (seconds := self.pace.seconds_until(message.at)) > 0:
-                self.watch()
-                await asyncio.sleep(min(seconds, WATCH_SECONDS))
+            if (seconds := self.pace.seconds_until(message.at)) > 0:
+                await asyncio.sleep(seconds)
             sent.append(
                 (
                     message,
@@ -231,7 +228,6 @@ class Replay:
         while behind(self.published.ends, now := await self.taken_in()):
             if now != last:
                 last, deadline = now, time.monotonic() + STUCK_SECONDS
-            self.watch()
             if time.monotonic() > deadline:
                 raise LocalError(
                     f"The allocator has taken nothing in for {STUCK_SECONDS} s. Its log may say why.", exit_code=1

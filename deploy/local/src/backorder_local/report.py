@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+import sys
 import sysconfig
 from dataclasses import asdict
 from pathlib import Path
@@ -23,12 +24,11 @@ def as_json(summary: Summary) -> str:
 
 
 def as_text(summary: Summary, remarks: tuple[str, ...], mail: Mail | None, *, speed: float | None) -> str:
-    console = shown.console_for_stdout()
+    # In a pipe as wide as it wants to be: a wrapped line is hard to search.
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 200)
     with console.capture() as captured:
         heading(console, "Result")
-        table = numbers(summary, speed)
-        # In a pipe as wide as it wants to be: a wrapped line is hard to search.
-        console.print(table, width=None if console.is_terminal else 200)
+        console.print(numbers(summary, speed))
         console.print()
         for remark in (f"Data is {summary.source}", *remarks):
             console.print(Text(f"· {remark}", style="dim"), soft_wrap=not console.is_terminal)
@@ -68,7 +68,7 @@ def numbers(summary: Summary, speed: float | None) -> Table:
         (
             "  cancelled",
             summary.units_cancelled_waiting,
-            f"units while waiting, {summary.units_cancelled_allocated:,} after they were allocated",
+            f"units while waiting, {summary.units_cancelled_allocated:,} when allocated",
         ),
         ("  still waiting", summary.units_waiting, f"units on {summary.lines_waiting:,} lines"),
         ("Mails sent", summary.mails_sent, not_sent(summary)),
@@ -76,10 +76,10 @@ def numbers(summary: Summary, speed: float | None) -> Table:
             "Orders per second",
             f"{summary.orders_per_second:,.0f}",
             f"{summary.lines_per_second:,.0f} lines; {summary.seconds:.1f} s in all, "
-            + (f"at {speed:g} × real time" if speed else f"which includes stops at {2 * SLOTS} places"),
+            + (f"at {speed:g} × real time" if speed else f"waiting for the allocator {2 * SLOTS} times"),
         ),
         *latency_row("Receipt → filled", summary.receipt_to_filled, "fills by receipts"),
-        *latency_row("Event → mail", summary.event_to_mail, "mails, their wait behind others included"),
+        *latency_row("Event → mail", summary.event_to_mail, "mails, waiting behind others included"),
         ("Audit", "clean" if summary.audit.clean else "BROKEN", audit_words(summary.audit)),
     ):
         if name.startswith("  lost") and not number:
@@ -139,7 +139,7 @@ def look_further(summary: Summary, *, kept: bool, folder: str, alone: bool) -> s
     commands += [
         ("backorder-allocator status", "input, publishing, queues"),
         (f"backorder mail{of}", "all mails"),
-        (f"backorder read backorders{of}", "what was decided; also allocations, notifications, orders, stock-received"),
+        (f"backorder read backorders{of}", "what was decided; also: allocations, notifications, orders"),
     ]
     width = max(len(command) for command, _ in commands)
     lines = [f"  {command:<{width}}  {words}".rstrip() for command, words in commands]
