@@ -5,11 +5,13 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from time import monotonic
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import asyncpg
@@ -29,6 +31,8 @@ from backorder_allocator.subscribers import make_broker
 from backorder_allocator.web import Probe, make_server
 
 log = telemetry.logger(__name__)
+
+Result = TypeVar("Result")
 
 LIVE_SECONDS = 60.0
 """A process that has had messages and worked none for this long is not alive."""
@@ -89,15 +93,35 @@ async def run(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    patience = settings.start_timeout_seconds
-    await connections.patiently("Kafka", partial(_require_topics, settings), patience)
-    pool = await connections.patiently("PostgreSQL", partial(connections.database_pool, settings), patience)
+    pool = await _unless_stopped(stop, _connect(settings))
+    if pool is None:
+        log.info("ended before it could begin")
+        return
     async with pool:
         async with pool.acquire() as connection:
             await require_current(connection)
             rules = Rules(settings.head_start_rules(), await store.read_epoch(connection))
         await _run_parts(settings, pool, rules, stop)
     log.info("ended in order")
+
+
+async def _connect(settings: Settings) -> asyncpg.Pool:
+    patience = settings.start_timeout_seconds
+    await connections.patiently("Kafka", partial(_require_topics, settings), patience)
+    return await connections.patiently("PostgreSQL", partial(connections.database_pool, settings), patience)
+
+
+async def _unless_stopped(stop: asyncio.Event, beginning: Coroutine[Any, Any, Result]) -> Result | None:
+    """What is awaited, or None as soon as the process has to end: it may wait long for a world that is not ready."""
+    begins, stops = asyncio.create_task(beginning), asyncio.create_task(stop.wait())
+    await asyncio.wait([begins, stops], return_when=asyncio.FIRST_COMPLETED)
+    stops.cancel()
+    if begins.done():
+        return begins.result()
+    begins.cancel()
+    with suppress(asyncio.CancelledError):
+        await begins
+    return None
 
 
 async def _run_parts(settings: Settings, pool: asyncpg.Pool, rules: Rules, stop: asyncio.Event) -> None:
