@@ -196,6 +196,7 @@ def test_a_dead_letter_is_shown_without_contact_data_unless_asked(operator: Oper
 def test_a_redrive_says_what_became_of_each_and_fails_while_one_is_still_wrong(operator: Operator) -> None:
     said = operator.says("dlq", "redrive", "--json")
     assert (said.code, [(row["outcome"], row["reason"]) for row in said.json]) == (1, [("dead_letter", "invalid")])
+    assert operator.says("dlq", "redrive", "999", "--json").code == 1
 
 
 def test_migrate_check_tells_by_its_exit_code(operator: Operator, postgres: Databases) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Annotated, Any, TypeVar
 
 import typer
+from aiokafka.errors import KafkaError
 
 from backorder_allocator import (
     answers,
@@ -45,6 +46,8 @@ def main() -> None:
         sys.exit(_say(error, 3))
     except connections.PASSING_DATABASE_ERRORS as error:
         sys.exit(_say(f"the database is not reachable: {error!r}", 3))
+    except KafkaError as error:
+        sys.exit(_say(f"Kafka is not reachable: {error!r}", 3))
 
 
 def _say(problem: object, code: int) -> int:
@@ -139,7 +142,12 @@ def status(json: Json = False) -> None:
 
 
 @cli.command()
-def queue(sku: str, location: str | None = None, limit: int = 100, json: Json = False) -> None:
+def queue(
+    sku: str,
+    location: str | None = None,
+    limit: Annotated[int, typer.Option(min=1)] = 100,
+    json: Json = False,
+) -> None:
     """Who waits for a SKU, in the order in which they will be served, and why."""
     found = _run(answers.with_connection(_load(), lambda connection: answers.queue(connection, sku, location, limit)))
     answers.show_queue(found, json=json)
@@ -197,13 +205,15 @@ def dlq_redrive(
     limit: Limit = 1000,
     json: Json = False,
 ) -> None:
-    """Drive dead letters through allocation again. Exit 1 if one can still not be used."""
+    """Drive dead letters through allocation again. Exit 1 if one can still not be used, or there is none of this id."""
     loaded = _load()
     rows = _run(
         answers.with_connection(
             loaded, lambda connection: _redrive(connection, loaded, dead_letter_id, reason, limit, dry_run)
         )
     )
+    if dead_letter_id is not None and not rows:
+        raise typer.Exit(_say(f"there is no dead letter {dead_letter_id}", 1))
     show_table(rows, json=json)
     if any(row["outcome"] == "dead_letter" for row in rows):
         raise typer.Exit(1)
@@ -217,5 +227,8 @@ async def _redrive(
     limit: int,
     dry_run: bool,
 ) -> list[dict[str, Any]]:
-    letters = await dead_letters.find(connection, dead_letter_id=dead_letter_id, reason=reason, limit=limit)
+    # One that is named and was resolved before is answered, too.
+    letters = await dead_letters.find(
+        connection, dead_letter_id=dead_letter_id, reason=reason, resolved_too=dead_letter_id is not None, limit=limit
+    )
     return [row async for row in redriving.drive(connection, loaded.head_start_rules(), letters, dry_run=dry_run)]

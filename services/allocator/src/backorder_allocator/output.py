@@ -12,7 +12,9 @@ from rich.text import Text
 
 
 def as_json(answer: object) -> None:
-    sys.stdout.write(json.dumps(answer, indent=2, default=_plain, ensure_ascii=False) + "\n")
+    text = json.dumps(answer, indent=2, default=_plain, ensure_ascii=False)
+    # A dead letter may hold half of a surrogate pair, which no terminal takes: it stays the escape that it was.
+    sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
 
 
 def show_table(rows: Sequence[dict[str, Any]], *, json: bool, title: str | None = None) -> None:

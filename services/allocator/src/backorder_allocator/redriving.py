@@ -69,7 +69,8 @@ def masked(value: bytes | None) -> Any:
     if value is None:
         return None
     try:
-        return _mask(json_module.loads(value))
+        # NaN and Infinity, which JSON has not, are shown as texts.
+        return _mask(json_module.loads(value, parse_constant=str))
     except (ValueError, RecursionError):
         return f"{MASK} ({len(value)} bytes that are not JSON)"
 

@@ -1,0 +1,47 @@
+"""Where a command or the service ends: its exit code, and an answer that can be read whatever it shows."""
+
+import asyncio
+import json
+import os
+import signal
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from backorder_allocator import app, cli
+from backorder_allocator.output import as_json
+from backorder_allocator.redriving import masked
+from backorder_allocator.settings import load
+
+
+def test_a_dead_letter_with_half_a_surrogate_pair_or_nan_is_shown_as_json(
+    capsysbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    as_json(masked(rb'{"sku": "\ud800 \u00e4", "quantity": NaN, "delta": -Infinity}'))
+    shown = json.loads(capsysbinary.readouterr().out, parse_constant=pytest.fail)
+    assert shown == {"sku": "\ud800 ä", "quantity": "NaN", "delta": "-Infinity"}
+
+
+def test_kafka_that_goes_away_during_a_command_is_exit_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away() -> None:
+        raise KafkaConnectionError("no broker")
+
+    monkeypatch.setattr(cli, "cli", away)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 3
+    assert "Kafka is not reachable" in capsys.readouterr().err
+
+
+async def test_sigterm_while_the_service_waits_for_kafka_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOCATOR_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    monkeypatch.setenv("ALLOCATOR_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    monkeypatch.setenv("ALLOCATOR_START_TIMEOUT_SECONDS", "600")
+    running = asyncio.create_task(app.run(load()))
+    async with asyncio.timeout(10):
+        while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await running
