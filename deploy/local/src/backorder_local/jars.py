@@ -11,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 
 import platformdirs
+from jgo.constants import MAVEN_CENTRAL_URL
 
 from backorder_local.errors import LocalError
 
-from jgo.constants import MAVEN_CENTRAL_URL as MAVEN_CENTRAL
 PARALLEL_DOWNLOADS = 8
 
 
@@ -32,7 +32,7 @@ def locked_jars() -> list[tuple[str, str]]:
 
 def repository() -> str:
     """Maven Central, or the mirror in BACKORDER_MAVEN_URL."""
-    return os.environ.get("BACKORDER_MAVEN_URL", MAVEN_CENTRAL).rstrip("/")
+    return os.environ.get("BACKORDER_MAVEN_URL", MAVEN_CENTRAL_URL).rstrip("/")
 
 
 def missing_jars(folder: Path) -> list[tuple[str, str]]:
@@ -44,7 +44,7 @@ def class_path(say: Callable[[str], None]) -> str:
     folder = cache_folder() / "kafka-jars"
     missing = missing_jars(folder)
     if missing:
-        say(f"Downloading Apache Kafka: {len(missing)} files from {repository()}, once (kept in {folder})")
+        say(f"Downloading Apache Kafka: {len(missing)} files, once (kept in {folder})")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
