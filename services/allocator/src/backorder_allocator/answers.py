@@ -22,7 +22,7 @@ async def with_connection(
 
     Raises NotReadyError if the database can't be reached in time, ConfigurationError if its schema is another.
     """
-    connect = partial(connections.database_connection, settings, "command")
+    connect = partial(connections.command_connection, settings)
     connection = await connections.patiently("PostgreSQL", connect, settings.start_timeout_seconds)
     try:
         if not migrating:

@@ -178,7 +178,7 @@ async def _publish(settings: Settings, relay: Relay, last_turn: asyncio.Event) -
         connection: asyncpg.Connection | None = None
         started = monotonic()
         try:
-            connection = await connections.database_connection(settings, "relay")
+            connection = await connections.relay_connection(settings)
             await connection.add_listener("backorder_events", lambda *_: relay.wake.set())
             await _publish_on(connection, relay, last_turn)
         except (*connections.PASSING_DATABASE_ERRORS, KafkaError, NotReadyError, LeaseLostError) as error:

@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Annotated, Any, TypeVar
 
+import asyncpg
 import typer
 from aiokafka.errors import KafkaError
 
@@ -44,6 +45,8 @@ def main() -> None:
         sys.exit(_say(error, 2))
     except NotReadyError as error:
         sys.exit(_say(error, 3))
+    except asyncpg.InsufficientPrivilegeError as error:
+        sys.exit(_say(f"the database user lacks a right: {error}", 2))
     except connections.PASSING_DATABASE_ERRORS as error:
         sys.exit(_say(f"the database is not reachable: {error!r}", 3))
     except KafkaError as error:
@@ -188,8 +191,9 @@ def dlq_list(reason: Reason = None, all_too: All = False, limit: Limit = 1000, j
 def dlq_show(
     dead_letter_id: int,
     unmasked: Annotated[bool, typer.Option("--unmasked", help="Show all values: they may be contact data.")] = False,
+    _json: Json = True,
 ) -> None:
-    """Show one dead letter, as JSON. Values that may be contact data are masked."""
+    """Show one dead letter, always as JSON. Values that may be contact data are masked."""
     find = partial(dead_letters.find, dead_letter_id=dead_letter_id, resolved_too=True)
     letters = _run(answers.with_connection(_load(), find))
     if not letters:

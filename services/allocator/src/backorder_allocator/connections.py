@@ -62,12 +62,22 @@ async def database_pool(settings: Settings) -> asyncpg.Pool:
     return made
 
 
-async def database_connection(settings: Settings, purpose: str) -> asyncpg.Connection:
+async def relay_connection(settings: Settings) -> asyncpg.Connection:
     made: asyncpg.Connection = await asyncpg.connect(
         settings.database_url.get_secret_value(),
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=CONNECT_TIMEOUT_SECONDS,
-        server_settings={"application_name": f"backorder-allocator {purpose}", **SESSION},
+        server_settings={"application_name": "backorder-allocator relay", **SESSION},
+    )
+    return made
+
+
+async def command_connection(settings: Settings) -> asyncpg.Connection:
+    """For an operator, who may wait as long as an answer takes: an audit reads everything there is."""
+    made: asyncpg.Connection = await asyncpg.connect(
+        settings.database_url.get_secret_value(),
+        timeout=CONNECT_TIMEOUT_SECONDS,
+        server_settings={"application_name": "backorder-allocator command", **SESSION, "statement_timeout": "0"},
     )
     return made
 

@@ -89,6 +89,17 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         # Not one record before the cursors are known: until then the library would read from the committed offset,
         # which lies beyond the cursor where the database is new or restored, and all between would be skipped.
         consumer.pause(*assigned)
+        # The library swallows what is raised here and would leave the partitions paused: so it is tried again.
+        while not self.intake.stopping.is_set():
+            try:
+                await self.go_to_cursors(consumer, assigned & consumer.assignment())
+            except (KafkaError, TimeoutError) as error:
+                self.intake.failed(error, "seek")
+                await self.intake.pause()
+            else:
+                return
+
+    async def go_to_cursors(self, consumer: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
         names = {(each.topic.removeprefix(self.prefix), each.partition): each for each in assigned}
         cursors = await self.intake.positions(list(names))
         for name, partition in names.items():

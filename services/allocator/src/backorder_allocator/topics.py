@@ -11,7 +11,6 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 from backorder_allocator.errors import NotReadyError
 from backorder_schemas import TOPICS, Topic
 
-
 APPEARS_WITHIN_SECONDS = 15.0
 
 
