@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import OffsetAndMetadata
 
@@ -14,11 +15,17 @@ from tests.faults.test_members import waits_for
 ORDERS = 300
 
 
+@pytest.mark.parametrize("worked", [0, 100], ids=["a new database", "a database restored from a backup"])
 async def test_offsets_committed_beyond_the_cursors_skip_nothing_however_slow_the_database_answers(
-    world: World,
+    world: World, worked: int
 ) -> None:
-    # A database that is new, or restored from a backup, is behind what its consumer group once committed.
-    await world.publish(receipt("r-1", "MUG", ORDERS), *(order(f"o-{number}", ("MUG", 1)) for number in range(200)))
+    orders = [order(f"o-{number}", ("MUG", 1)) for number in range(ORDERS)]
+    await world.publish(receipt("r-1", "MUG", ORDERS), *orders[:worked])
+    if worked:
+        before = await world.allocator()
+        await world.settled()
+        await before.end()
+    await world.publish(*orders[worked:200])
     async with AIOKafkaConsumer(
         bootstrap_servers=world.kafka, group_id=f"{world.prefix}allocator", enable_auto_commit=False
     ) as consumer:
@@ -26,7 +33,7 @@ async def test_offsets_committed_beyond_the_cursors_skip_nothing_however_slow_th
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         await consumer.commit({partition: OffsetAndMetadata(end, "") for partition, end in ends.items()})
-    await world.publish(*(order(f"o-{number}", ("MUG", 1)) for number in range(200, ORDERS)))
+    await world.publish(*orders[200:])
     async with world.database.transaction():
         await world.database.execute("LOCK TABLE cursors IN ACCESS EXCLUSIVE MODE")
         service = await world.allocator(ready=False)
