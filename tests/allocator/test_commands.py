@@ -165,6 +165,10 @@ async def test_audit_is_clean_and_finds_what_somebody_changed_by_hand(
             "UPDATE lines SET releases = '[]', quantity_released = 0 WHERE order_id = 'standard'",
             "held units have a reason",
         ),
+        (
+            "UPDATE lines SET releases = '[[1, 2]]', quantity_released = 2 WHERE order_id = 'standard'",
+            "releases add up to what was told",
+        ),
         ("DELETE FROM events WHERE key = 'gold'", "versions have no gap"),
         ("DELETE FROM events WHERE key = 'gold'", "the log has no gap"),
         ("UPDATE cursors SET next_offset = next_offset + 1", "every input is worked once"),

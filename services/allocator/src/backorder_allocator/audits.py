@@ -18,6 +18,7 @@ BY_SQL = {
     "counters equal their sums": "audit_counters_equal_sums",
     "no unit rests while a line waits": "audit_no_unit_rests",
     "held units have a reason": "audit_held_units_have_a_reason",
+    "releases add up to what was told": "audit_releases_add_up",
     "versions have no gap": "audit_versions_have_no_gap",
     "the log has no gap": "audit_log_has_no_gap",
     "every input is worked once": "audit_inputs_are_worked_once",
