@@ -7,7 +7,7 @@ from tests.e2e.messages import Message, adjustment, cancel, count, order, receip
 from tests.e2e.subscriber import follow
 from tests.e2e.world import World
 
-ORDERS = 900
+ORDERS = 500
 SKUS = [f"HOT-{number}" for number in range(6)]
 
 
