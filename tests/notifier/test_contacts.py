@@ -18,6 +18,7 @@ def test_a_domain_of_another_script_goes_out_in_ascii() -> None:
         "", "ada", "@example.org", "ada@", "a b@example.org", "a@b@example.org", "ada@example", "ada@.org",
         "ada@example.org\r\nRCPT TO:<eve@example.org>", "ada@example.org,eve@example.org", "<ada@example.org>",
         '"ada"@example.org', "ada@[127.0.0.1]", "ada@exa mple.org", "ada@-example.org", "a" * 65 + "@example.org",
+        "=?utf-8?q?=0D=0AX-Evil=3A=20x=40y.z?=@example.org",
         "ada\u202e@example.org", "ada@example.org\u0000", "ädä@example.org", "ada@example..org", ".ada@example.org",
     ],
 )  # fmt: skip

@@ -69,6 +69,13 @@ def test_a_known_date_is_told_as_the_day_it_is_where_the_customer_is() -> None:
     assert "Expected: December 1, 2026" in render("backorder_created", nowhere, [created(promised_at=late)]).text
 
 
+@pytest.mark.parametrize("moment", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])
+@pytest.mark.parametrize("timezone", ["Europe/Berlin", "Pacific/Kiritimati", "America/New_York"])
+def test_a_date_at_an_end_of_the_calendar_stops_no_mail(moment: datetime, timezone: str) -> None:
+    reader = Reader("1001", None, timezone, None, "split")
+    assert "Expected: " in render("backorder_created", reader, [created(promised_at=moment)]).text
+
+
 def test_a_wholly_waiting_line_does_not_say_that_something_ships() -> None:
     event = created(quantity=5, quantity_waiting=5, quantity_ordered=5, quantity_allocated=0)
     for words in both(render("backorder_created", READER, [event])):
@@ -89,6 +96,9 @@ def test_units_that_will_neither_ship_nor_come_are_not_passed_over() -> None:
 
 
 def test_lost_stock_is_said_to_be_lost() -> None:
+    one = created(reason="stock_lost", quantity=1, quantity_waiting=1, quantity_allocated=14)
+    for words in both(render("backorder_created", READER, [one])):
+        assert "It is waiting again and keeps the place" in words
     event = created(reason="stock_lost", quantity=2, quantity_waiting=7, quantity_allocated=8)
     rendered = render("backorder_created", READER, [event])
     assert rendered.subject == "Order 1001: 2 units will come later than planned"
@@ -185,6 +195,23 @@ def test_no_text_of_others_becomes_a_header() -> None:
     assert mail["Bcc"] is None
     assert "\n" not in str(mail["Subject"])
     assert set(mail.keys()) == set(parsed().keys())
+
+
+@pytest.mark.parametrize(
+    "order_id",
+    ["=?utf-8?q?a=0D=0ABcc:_eve@example.org?=", "é=?utf-8?q?=0A=0Abody?=", "=?utf-8?b?DQpCY2M6IGV2ZUBleC5vcmc=?="],
+)
+def test_an_order_that_looks_like_an_encoded_word_writes_no_header(order_id: str) -> None:
+    mail = parsed(Reader(order_id, None, "UTC", None, "split"), order_id=order_id)
+    assert set(mail.keys()) == set(parsed().keys())
+    assert str(mail["Subject"]) == f"Order {order_id}: 5 units will come later"
+
+
+def test_encoded_words_are_no_longer_than_readers_take() -> None:
+    rendered = render("backorder_created", Reader("é" * 60, None, "UTC", None, "split"), [created()])
+    head = mail_bytes(DELIVERY, "1001", "ada@example.org", rendered, SHOP, NOON).partition(b"\r\n\r\n")[0]
+    assert max(len(word) for word in head.split() if word.startswith(b"=?")) <= 75
+    assert head.count(b"\n") == head.count(b"\r\n")
 
 
 def test_long_and_foreign_subjects_survive_the_wire() -> None:

@@ -67,7 +67,8 @@ def wire_address(text: str) -> str:
     except UnicodeError:
         raise ValueError("the domain is none") from None
     labels = ascii_domain.split(".")
-    plain = _LOCAL.fullmatch(local) and all(_LABEL.fullmatch(label) for label in labels)
+    # "=?" begins an encoded word: Python's library decodes one in a To header, and lets it write headers of its own.
+    plain = "=?" not in local and _LOCAL.fullmatch(local) and all(_LABEL.fullmatch(label) for label in labels)
     # Lengths of RFC 5321 4.5.3.1. A name without a dot is nobody's but this machine's.
     if not plain or len(local) > 64 or len(ascii_domain) > 253 or (len(labels) < 2 and ascii_domain != "localhost"):
         raise ValueError("not an address that mail can go to")

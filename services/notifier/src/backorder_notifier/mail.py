@@ -1,6 +1,7 @@
 """From words to the bytes of a mail: headers that hold a thread together and keep answering machines quiet."""
 
 from datetime import datetime
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -21,6 +22,17 @@ def message_id(delivery_id: UUID, sender: Sender) -> str:
     return f"<{delivery_id}@{sender.domain}>"
 
 
+def subject_header(subject: str) -> str:
+    """A subject as it stands in the header; `subject` is one line.
+
+    Not left to the message: it would *decode* what looks like an encoded word, so that an order called
+    "=?utf-8?q?=0D=0ABcc:...?=" wrote headers of its own, and write words longer than the 75 characters of RFC 2047.
+    """
+    if subject.isascii() and "=?" not in subject:
+        return subject
+    return Header(subject, "utf-8", header_name="Subject", maxlinelen=75).encode()
+
+
 def mail_bytes(
     delivery_id: UUID, order_id: str, recipient: str, rendered: Rendered, sender: Sender, now: datetime
 ) -> bytes:
@@ -31,7 +43,7 @@ def mail_bytes(
     # The bare address: a name from outside has no business in a header.
     local, _, domain = recipient.rpartition("@")
     mail["To"] = Address(username=local, domain=domain)
-    mail["Subject"] = rendered.subject
+    mail.set_raw("Subject", subject_header(rendered.subject))
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = message_id(delivery_id, sender)
     mail["References"] = f"<order-{uuid5(_THREADS, order_id)}@{sender.domain}>"

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -192,10 +192,14 @@ def day(moment: datetime | None, timezone: str) -> str | None:
     """The calendar day in the customer's zone (UTC where the zone is none we know), in words."""
     if moment is None:
         return None
-    return str(format_date(moment.astimezone(_zone(timezone)), format="long", locale=LANGUAGE))
+    try:
+        there = moment.astimezone(_zone(timezone))
+    except OverflowError:  # at an end of the calendar, which some suppliers send for "not known"
+        there = moment
+    return str(format_date(there, format="long", locale=LANGUAGE))
 
 
-@cache
+@lru_cache(maxsize=1000)  # names come from outside
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)
