@@ -26,6 +26,8 @@ class ScriptedServer:
         self.port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._end = asyncio.Event()
+        self._answers = asyncio.Event()
+        self._answers.set()
 
     @property
     def url(self) -> str:
@@ -69,6 +71,7 @@ class ScriptedServer:
                         content[:-3].replace(b"\r\n..", b"\r\n."), EmailMessage, policy=policy.default
                     )
                     self.seen.append(mail)
+                    await self._answers.wait()
                     if step == "hang_after_data":
                         await self._end.wait()
                     if step == "cut_after_data":
@@ -82,6 +85,11 @@ class ScriptedServer:
                     return
                 case _:
                     await say("250 ok")
+
+    def hold_answers(self) -> asyncio.Event:
+        """Mails are answered once this is set."""
+        self._answers = asyncio.Event()
+        return self._answers
 
     def cut_all(self) -> None:
         for writer in tuple(self._open):

@@ -33,6 +33,7 @@ NOT_READY = (
     OSError,
     TimeoutError,
     InterfaceError,
+    asyncpg.InternalClientError,  # what the driver says of a connection that was cut while it was idle
     asyncpg.PostgresConnectionError,
     asyncpg.TransactionRollbackError,
     asyncpg.InsufficientResourcesError,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, cast
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 from pydantic import TypeAdapter
@@ -72,6 +72,8 @@ class Sending:
         self._work = asyncio.Event()
         self._stopping = asyncio.Event()
         self._claimed: deque[ClaimedRow] = deque()
+        self._claimed_until = 0.0
+        self._in_hand: set[UUID] = set()
         self._in_flight: set[asyncio.Task[None]] = set()
         self._pauses = 0
         self._paused_until = 0.0
@@ -97,8 +99,8 @@ class Sending:
                 failures += 1
                 if failures in {1, 10} or failures % 100 == 0:
                     log.warning("claiming_failed", tries=failures, **describe(error))
-            while self._claimed and len(self._in_flight) < self._concurrency:
-                self._start(self._claimed.popleft())
+            while len(self._in_flight) < self._concurrency and self._start_next():
+                pass
             if not claimed:
                 await self._sleep(_POLL_SECONDS)
         await self._give_back()
@@ -106,16 +108,23 @@ class Sending:
             await asyncio.wait(self._in_flight)
         await self._server.close()
 
-    def _start(self, row: ClaimedRow) -> None:
+    def _start_next(self) -> bool:
+        """Begin what was claimed first. What waited too long for its turn is another's soon: left to its lease."""
+        if time.monotonic() > self._claimed_until:
+            self._claimed.clear()
+        if not self._claimed:
+            return False
+        row = self._claimed.popleft()
         task = asyncio.create_task(self._deliver(row))
         self._in_flight.add(task)
-        task.add_done_callback(self._landed)
+        self._in_hand.add(row.delivery_id)
+        task.add_done_callback(lambda task: self._landed(task, row.delivery_id))
+        return True
 
-    def _landed(self, task: asyncio.Task[None]) -> None:
+    def _landed(self, task: asyncio.Task[None], delivery_id: UUID) -> None:
         self._in_flight.discard(task)
-        if self._claimed and not self._stopping.is_set():
-            self._start(self._claimed.popleft())
-        else:
+        self._in_hand.discard(delivery_id)
+        if self._stopping.is_set() or not self._start_next():
             self._work.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # The lease ends by itself, and the delivery is tried again.
@@ -131,7 +140,8 @@ class Sending:
     async def _claim(self) -> bool:
         """Take what is due, once nothing claimed is left: as much again as can be in flight, so as to ask less often.
 
-        A claimed delivery waits for one mail at most, which ends within the timeout; the lease is twice as long.
+        A claimed delivery waits for one mail at most, which ends within the timeout; the lease is twice as long. Where
+        noting down what became of that mail takes longer, it is not begun.
         """
         if self._claimed or time.monotonic() < self._paused_until:
             return False
@@ -141,10 +151,12 @@ class Sending:
             limit = 0 if self._in_flight else 1
         if limit <= 0:
             return False
+        self._claimed_until = time.monotonic() + self._patience.lease.total_seconds() / 2
         now = datetime.now(UTC)
         async with self._pool.acquire() as connection:
             rows = await store.claim_deliveries(connection, now, limit, uuid4(), now + self._patience.lease)
-        self._claimed.extend(rows)
+        # One whose lease ended while we still try to note down that it was sent is not to be sent again.
+        self._claimed.extend(row for row in rows if row.delivery_id not in self._in_hand)
         return bool(rows)
 
     async def _give_back(self) -> None:
@@ -159,14 +171,13 @@ class Sending:
 
     async def _deliver(self, row: ClaimedRow) -> None:
         try:
-            rendered = _words(row)
+            recipient = wire_address(row.email)
+            mail = mail_bytes(row.delivery_id, row.order_id, recipient, _words(row), self._sender, datetime.now(UTC))
         except Exception as error:
             # A bug here: keep the delivery, look at the log, try again later.
             log.error("rendering_failed", delivery_id=str(row.delivery_id), kind=row.kind, **describe(error))
             await self._settle(row, Answer("later", "rendering failed"))
             return
-        recipient = wire_address(row.email)
-        mail = mail_bytes(row.delivery_id, row.order_id, recipient, rendered, self._sender, datetime.now(UTC))
         with timed(SEND_SECONDS.labels(row.channel)):
             answer = await self._server.send(self._sender.address, recipient, mail)
         reached("sending.before_mark")
@@ -189,14 +200,17 @@ class Sending:
                 log.warning("provider_is_unreachable", reason=answer.reason, tries=self._pauses)
 
     async def _settle(self, row: ClaimedRow, answer: Answer) -> None:
-        """Write down what became of it. While the database is away, keeps trying until the lease is over."""
+        """Write down what became of it. While the database is away, keeps trying until the lease is over.
+
+        That a mail was sent is known only here: forgotten, it would be sent again. So this is tried until it is noted.
+        """
         deadline = time.monotonic() + self._patience.lease.total_seconds()
         pause = 0.2
         while True:
             try:
                 await self._settle_once(row, answer, datetime.now(UTC))
             except Exception as error:
-                if not is_not_ready(error) or time.monotonic() + pause > deadline:
+                if not is_not_ready(error) or (answer.verdict != "sent" and time.monotonic() + pause > deadline):
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
