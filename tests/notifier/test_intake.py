@@ -12,6 +12,7 @@ from backorder_notifier.intake import give_up_waiting, redrive, take_batch
 from backorder_notifier.rows import Record
 from backorder_schemas import CustomerNotified, Decoded, NotificationFailed, PromiseChanged, decode
 from tests.notifier.messages import NOON, Log, cancelled, created, filled, placed
+from tests.notifier.world import eventually
 
 
 async def take(connection: asyncpg.Connection, *records: Record, **settings: Any) -> Any:
@@ -230,6 +231,52 @@ async def test_a_dead_letter_driven_again_is_used_once(connection: asyncpg.Conne
     await redrive(connection, NOON, None, None, None, dry_run=False)
     assert [kind for kind, _, _ in await states(connection)] == ["backorder_created", "backorder_created"]
     assert await connection.fetchval("SELECT redriven_at FROM dead_letters") == NOON
+
+
+async def test_driving_all_again_gets_past_letters_that_are_refused_still(connection: asyncpg.Connection) -> None:
+    log = Log()
+    await take(connection, *(log.raw("backorders", b"1001", b"{") for _ in range(5)))
+    after, seen = 0, []
+    while results := (await redrive(connection, NOON, None, None, None, dry_run=False, after=after, limit=2))[0]:
+        seen += [letter.dead_letter_id for letter, _ in results]
+        after = seen[-1]
+    assert seen == sorted(set(seen))
+    assert len(seen) == 5
+
+
+async def test_large_dead_letters_are_published_a_few_at_a_time(connection: asyncpg.Connection) -> None:
+    log = Log()
+    await take(connection, *(log.raw("backorders", b"1001", b"{" * 1000) for _ in range(5)))
+    assert len(await store.unpublished_dead_letters(connection, 500, 2_500)) == 3
+    assert len(await store.unpublished_dead_letters(connection, 500, 1)) == 1  # never none: that would stand still
+    assert len(await store.unpublished_dead_letters(connection, 4, 1_000_000)) == 4
+
+
+async def test_a_wait_that_ended_while_its_locks_were_waited_for_is_not_given_up(
+    connection: asyncpg.Connection, database: str
+) -> None:
+    log = Log()
+    await take(connection, *log.records(placed(), created(version=1), filled(version=3)))
+    wait = timedelta(minutes=15)
+    late = NOON + wait + timedelta(seconds=1)
+    other = await asyncpg.connect(database)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM orders FOR UPDATE")
+        giving_up = asyncio.create_task(give_up_waiting(other, late, wait, None))
+        await eventually(lambda: _somebody_waits_for_a_lock(connection))
+        records = log.records(filled(version=2, quantity=1, quantity_waiting=4), cancelled(version=5))
+        await take_batch(connection, records, late, None)
+    report = await giving_up
+    await other.close()
+    assert not report.gaps
+    assert await connection.fetchval("SELECT version FROM parked") == 5
+
+
+async def _somebody_waits_for_a_lock(connection: asyncpg.Connection) -> bool:
+    found: bool = await connection.fetchval(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    return found
 
 
 async def test_outcomes_of_an_order_have_versions_without_gap(connection: asyncpg.Connection) -> None:

@@ -273,7 +273,7 @@ class Health:
         if time.monotonic() - asked_at > 1:
             try:
                 async with asyncio.timeout(2), self._pool.acquire() as connection:
-                    await store.backlog(connection)
+                    await store.list_cursors(connection)  # a small table, whatever waits
                 answer = True
             except Exception as error:
                 log.debug("database_does_not_answer", **describe(error))

@@ -195,23 +195,29 @@ def dlq_redrive(
 
     async def work(connection: asyncpg.Connection) -> list[dict[str, Any]]:
         await migrate.check(connection)
-        results, _ = await intake.redrive(
-            connection,
-            datetime.now(UTC),
-            settings.start_at,
-            dead_letter_ids or None,
-            reason or None,
-            dry_run=dry_run,
-        )
-        return [
-            {
-                "id": letter.dead_letter_id,
-                "used": refused is None,
-                "reason": None if refused is None else refused.reason,
-                "detail": None if refused is None else refused.detail,
-            }
-            for letter, refused in results
-        ]
+        rows: list[dict[str, Any]] = []
+        while True:
+            # In parts, each a transaction: all there are may be more than memory holds.
+            results, _ = await intake.redrive(
+                connection,
+                datetime.now(UTC),
+                settings.start_at,
+                dead_letter_ids or None,
+                reason or None,
+                dry_run=dry_run,
+                after=rows[-1]["id"] if rows else 0,
+            )
+            if not results:
+                return rows
+            rows += [
+                {
+                    "id": letter.dead_letter_id,
+                    "used": refused is None,
+                    "reason": None if refused is None else refused.reason,
+                    "detail": None if refused is None else refused.detail,
+                }
+                for letter, refused in results
+            ]
 
     rows = _with_database(work)
     if as_json:

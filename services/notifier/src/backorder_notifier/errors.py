@@ -5,7 +5,7 @@ from pathlib import Path
 
 import asyncpg
 from aiokafka.errors import KafkaError
-from asyncpg.exceptions._base import ClientConfigurationError, InterfaceError
+from asyncpg.exceptions._base import ClientConfigurationError, InterfaceError, InternalClientError
 
 PACKAGE = str(Path(__file__).parent)
 
@@ -33,7 +33,7 @@ NOT_READY = (
     OSError,
     TimeoutError,
     InterfaceError,
-    asyncpg.InternalClientError,  # what the driver says of a connection that was cut while it was idle
+    InternalClientError,  # what the driver says of a connection that was cut while it was idle
     asyncpg.PostgresConnectionError,
     asyncpg.TransactionRollbackError,
     asyncpg.InsufficientResourcesError,

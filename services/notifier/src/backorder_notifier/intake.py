@@ -164,6 +164,9 @@ async def give_up_waiting(
     if keys:
         async with connection.transaction():
             orders = await _lock(connection, keys)
+            # Asked again under the locks: what was missing may have come meanwhile, and others may wait only now.
+            overdue = await store.overdue_keys(connection, now - wait, limit)
+            keys = [key for key in keys if (EVENTS, key) in overdue]
             applied = await _in_order(connection, (), keys, now, report)
             await _record(connection, applied, orders, [], now, start_at, report)
     return report
@@ -177,11 +180,15 @@ async def redrive(
     reasons: Sequence[str] | None,
     *,
     dry_run: bool,
-    limit: int = 500,
+    after: int = 0,
+    limit: int = 100,
 ) -> tuple[list[tuple[DeadLetterRow, DeadLetter | None]], Report]:
-    """Run stored bytes through the transaction of a batch: each letter, and why it is refused still (None: used)."""
+    """Run stored bytes through the transaction of a batch: each letter, and why it is refused still (None: used).
+
+    The oldest `limit` whose id is higher than `after`: no letter means that there are no more.
+    """
     async with connection.transaction():
-        letters = await store.lock_dead_letters(connection, ids, reasons, limit)
+        letters = await store.lock_dead_letters(connection, ids, reasons, after, limit)
         verdicts = [_judge(letter.record) for letter in letters]
         results = [
             (letter, verdict if isinstance(verdict, DeadLetter) else None)
@@ -273,9 +280,7 @@ async def _in_order(
         report.gaps += [turn.gap] if turn.gap else []
 
     positions = list(versions.positions())
-    await store.save_versions(
-        connection, EVENTS, [(each.key, each.epoch, each.version) for each in positions if each.key in set(keys)]
-    )
+    await store.save_versions(connection, EVENTS, [(each.key, each.epoch, each.version) for each in positions])
     before = {(row.key, row.epoch, row.version) for row in parked}
     after = {(each.key, each.epoch, version): item for each in positions for version, item in each.waiting}
     if gone := before - after.keys():

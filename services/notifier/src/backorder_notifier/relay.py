@@ -23,6 +23,7 @@ LEASE_NAME: Final = "relay"
 _LEASE: Final = timedelta(seconds=20)
 _PUBLISH_SECONDS: Final = 10.0  # well within the lease
 _BATCH: Final = 500
+_BATCH_BYTES: Final = 8 * 1024 * 1024  # of dead letters, which may be 1 MiB each
 _POLL_SECONDS: Final = 1.0
 _LINGER_SECONDS: Final = 0.05  # what comes together is published together
 
@@ -82,13 +83,13 @@ class Relay:
             if epoch is None:
                 return False
             outcomes = await store.unpublished_outcomes(connection, _BATCH)
-            letters = await store.unpublished_dead_letters(connection, _BATCH)
+            letters = await store.unpublished_dead_letters(connection, _BATCH, _BATCH_BYTES)
         if not outcomes and not letters:
             return False
         # No connection is held while Kafka is waited for.
         await self._publish_outcomes(outcomes, epoch)
         await self._publish_letters(letters, epoch)
-        return len(outcomes) == _BATCH or len(letters) == _BATCH
+        return len(outcomes) == _BATCH or bool(letters)
 
     async def _publish_outcomes(self, outcomes: Sequence[OutboxRow], epoch: int) -> None:
         if not outcomes:

@@ -288,8 +288,9 @@ async def forget_outcomes(connection: Connection, positions: Sequence[int], hold
     return len(await _run(connection, "forget_outcomes", list(positions), holder, epoch))
 
 
-async def unpublished_dead_letters(connection: Connection, limit: int) -> list[DeadLetterRow]:
-    return [_dead_letter(row) for row in await _run(connection, "unpublished_dead_letters", limit)]
+async def unpublished_dead_letters(connection: Connection, limit: int, most_bytes: int) -> list[DeadLetterRow]:
+    """The oldest: at most `limit`, and no more once their values have `most_bytes`."""
+    return [_dead_letter(row) for row in await _run(connection, "unpublished_dead_letters", limit, most_bytes)]
 
 
 async def mark_dead_letters_published(
@@ -331,9 +332,9 @@ async def read_dead_letter(connection: Connection, dead_letter_id: int) -> DeadL
 
 
 async def lock_dead_letters(
-    connection: Connection, ids: Sequence[int] | None, reasons: Sequence[str] | None, limit: int
+    connection: Connection, ids: Sequence[int] | None, reasons: Sequence[str] | None, after: int, limit: int
 ) -> list[DeadLetterRow]:
-    return [_dead_letter(row) for row in await _run(connection, "lock_dead_letters", ids, reasons, limit)]
+    return [_dead_letter(row) for row in await _run(connection, "lock_dead_letters", ids, reasons, after, limit)]
 
 
 async def mark_redriven(connection: Connection, ids: Sequence[int], now: datetime) -> None:
