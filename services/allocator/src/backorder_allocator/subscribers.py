@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
@@ -151,6 +151,20 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
     )
 
     positions.subscriber = subscriber
+    poll = subscriber.get_msg
+
+    async def poll_or_say_why_not(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        """What the client library can't read would crash its loop for ever, unseen: it stops the input loudly."""
+        try:
+            return tuple(await poll(consumer))
+        except (KafkaError, ConsumerStoppedError):
+            raise
+        except Exception as error:
+            intake.stopped(error)
+            await intake.pause()
+            return ()
+
+    subscriber.get_msg = poll_or_say_why_not  # type: ignore[method-assign]
 
     @subscriber
     async def take(messages: list[AllocatorInput]) -> None:

@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from time import monotonic
 from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
+SELDOM_SECONDS = 30.0
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 STATEMENT_SECONDS = Histogram(
@@ -28,6 +30,24 @@ RELAY_SEQ = Gauge("allocator_relay_seq", "The relay's position in the event log,
 RELAY_HOLDER = Gauge("allocator_relay_holder", "1 while this process publishes the log")
 RELAY_FAILURES = Counter("allocator_relay_failures_total", "Publishing tried again", ["cause"])
 LAST_BATCH = Gauge("allocator_last_batch_timestamp_seconds", "When the last batch was committed")
+
+
+class Seldom(logging.Filter):
+    """Lets a library say the same thing once in 30 seconds: without a broker they say it many times a millisecond."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said_at: dict[tuple[str, object], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.startswith("backorder_allocator"):
+            return True
+        # The text before its values are filled in, so that there are few of them; one without any is cut.
+        said = (record.name, str(record.msg)[:60])
+        if monotonic() - self.said_at.get(said, -SELDOM_SECONDS) < SELDOM_SECONDS:
+            return False
+        self.said_at[said] = monotonic()
+        return True
 
 
 def set_up_logs(level: str) -> None:
@@ -60,6 +80,7 @@ def set_up_logs(level: str) -> None:
     # These log every poll or reconnect at INFO; what matters of it is in the metrics.
     for name in ("aiokafka", "faststream", "uvicorn", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    handler.addFilter(Seldom())
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
