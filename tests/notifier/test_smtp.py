@@ -32,6 +32,7 @@ async def test_a_connection_is_kept_for_the_next_mail(script: ScriptedServer) ->
         ("450 4.2.1 at rcpt", Answer("later", "smtp 450 4.2.1")),
         ("550 5.1.1 <ada@example.org> who? at rcpt", Answer("never", "smtp 550 5.1.1")),
         ("552 too big", Answer("never", "smtp 552")),
+        ("421 4.7.0 not you at rcpt", Answer("later", "smtp 421 4.7.0")),
         ("421 4.7.0 shutting down", Answer("unreachable", "smtp 421 4.7.0")),
         ("cut_at_rcpt", Answer("unreachable", "connection lost")),
         ("cut_after_data", Answer("ambiguous", "connection lost after DATA")),

@@ -174,7 +174,9 @@ def judge(refused: aiosmtplib.SMTPResponseException) -> Answer:
     """What an answer other than 2xx to MAIL, RCPT or DATA means for the mail."""
     codes = _codes(refused)
     our_sender_is_refused = isinstance(refused, aiosmtplib.SMTPSenderRefused) and refused.code >= 500
-    if refused.code == 421 or our_sender_is_refused:
+    # 421 to RCPT comes after our sender was taken, and may be for this recipient alone: it stops nobody else's mail.
+    is_closing = refused.code == 421 and not isinstance(refused, aiosmtplib.SMTPRecipientRefused)
+    if is_closing or our_sender_is_refused:
         return Answer("unreachable", codes)
     return Answer("never" if refused.code >= 500 else "later", codes)
 
