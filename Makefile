@@ -45,6 +45,7 @@ setup-dev: .venv/dev.stamp
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Backorder needs Python 3.11 or newer: install it, or name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "$(PYTHON) is not Python 3.11 or newer: name one: make PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "$(PYTHON) could not make a virtual environment (on Debian: install python3-venv)" >&2; exit 2; }
 
 .venv/run.stamp: requirements/run.txt $(PROJECTS) | .venv/bin/python

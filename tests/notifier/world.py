@@ -171,6 +171,12 @@ class World:
         partition: int | None = None,
     ) -> None:
         producer = await self._connected()
+        if key is None and value is None:  # Kafka takes such a record, `send` refuses it
+            batch = producer.create_batch()
+            batch.append(key=None, value=None, timestamp=None, headers=list(headers))
+            batch.close()
+            await (await producer.send_batch(batch, self.prefix + topic, partition=partition or 0))
+            return
         await producer.send_and_wait(self.prefix + topic, value, key=key, headers=list(headers), partition=partition)
 
     async def read(self, topic: str) -> list[ConsumerRecord]:

@@ -61,7 +61,13 @@ class Server:
     def wait(self) -> None:
         """Returns once it answers in its own protocol. Raises LocalError."""
         what, seconds = (self.name, START_SECONDS) if self.process else (self.address_named(), NAMED_SECONDS)
-        processes.wait_until(self.answers, process=self.process, what=what, timeout_seconds=seconds)
+        try:
+            processes.wait_until(self.answers, process=self.process, what=what, timeout_seconds=seconds)
+        except LocalError as error:
+            if self.way is not Way.ENV:
+                raise
+            way_out = "unset BACKORDER_KAFKA BACKORDER_POSTGRES BACKORDER_SMTP to start our own"
+            raise type(error)(f"{error}\nIt was named by the environment: {way_out}.") from error
 
     def address_named(self) -> str:
         """The address without the password that it may have."""

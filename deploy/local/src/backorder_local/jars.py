@@ -1,6 +1,7 @@
 """The jars of Apache Kafka: named and hashed in kafka-jars.sha256, downloaded once, kept in the user's cache."""
 
 import hashlib
+import http.client
 import os
 import tempfile
 import urllib.error
@@ -72,6 +73,8 @@ def download(url: str, digest: str, target: Path) -> None:
             content = response.read()
     except urllib.error.HTTPError as error:
         raise OSError(f"{url} answered {error.code} {error.reason}") from error
+    except (ValueError, http.client.HTTPException) as error:
+        raise OSError(f"{url}: {error}") from error
     except (urllib.error.URLError, TimeoutError) as error:
         raise OSError(f"{url}: {getattr(error, 'reason', error)}") from error
     if hashlib.sha256(content).hexdigest() != digest:

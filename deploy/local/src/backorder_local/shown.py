@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -17,7 +18,7 @@ EXAMPLE_ORDER = {
     "type": "OrderPlaced",
     "id": "try/1",
     "occurred_at": "2026-01-01T09:00:00Z",
-    "order_id": "1001",
+    "order_id": "try-1",
     "placed_at": "2026-01-01T09:00:00Z",
     "currency": "EUR",
     "customer": {"customer_id": "c-7", "email": "ada@example.org"},
@@ -37,6 +38,8 @@ def how_to_connect(state: State) -> str:
     ]
     lines += [f"{name.capitalize():<12}{url}  (/readyz /metrics /asyncapi)" for name, url in state.services.items()]
     lines += [f"Logs        {state.folder}/logs", "", "In another terminal:"]
+    scripts = shlex.quote(str(Path(sys.executable).parent))
+    lines += [f'  export PATH={scripts}:"$PATH"']
     lines += ['  eval "$(backorder env)"           the variables that lead here, for any program']
     if state.services:
         order = json.dumps(EXAMPLE_ORDER)
@@ -44,14 +47,17 @@ def how_to_connect(state: State) -> str:
             f"  echo {shlex.quote(order)} | backorder send orders",
             "  backorder read backorders         what the allocator decided; --follow waits for more",
             "  backorder mail                    the mails that went out; backorder mail show 1",
-            '  eval "$(backorder env)" && backorder-allocator explain 1001',
+            '  eval "$(backorder env)" && backorder-allocator explain try-1',
         ]
-    lines += [f"Where several stacks run, add{named}", "", "Ctrl-C ends it all."]
+    lines += [f"Where several stacks run, add{named} to env, send, read and mail.", "", "Ctrl-C ends it all."]
     return "\n".join(lines)
 
 
 def exports(state: State) -> str:
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in state.variables.items())
+    """All variables but the services' HTTP ports: whoever starts one more service needs another port."""
+    named = {name: value for name, value in state.variables.items() if not name.endswith("_HTTP_PORT")}
+    named |= {name: "0" for name in state.variables if name.endswith("_HTTP_PORT")}
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in named.items())
 
 
 def mails(kept: Sequence[Mail]) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import uuid4
@@ -125,7 +125,7 @@ class Relay:
             failed: BaseException | None = None
             for key, value, headers in records:
                 try:
-                    sends.append(await producer.send(topic, value=value, key=key, headers=list(headers)))
+                    sends.append(await _enqueue(producer, topic, key, value, list(headers)))
                 except KafkaError as error:
                     failed = error
                     break
@@ -180,6 +180,26 @@ class Relay:
                 await self._work.wait()
         except TimeoutError:
             pass
+
+
+async def _enqueue(
+    producer: AIOKafkaProducer,
+    topic: str,
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+) -> Awaitable[object]:
+    """Hand one record to the producer; the result is done when Kafka has it."""
+    sent: Awaitable[object]
+    if key is None and value is None:
+        # Kafka takes a record without both, and `send` refuses it.
+        batch = producer.create_batch()
+        batch.append(key=None, value=None, timestamp=None, headers=headers)
+        batch.close()
+        sent = await producer.send_batch(batch, topic, partition=0)
+    else:
+        sent = await producer.send(topic, value=value, key=key, headers=headers)
+    return sent
 
 
 def _as_record(letter: DeadLetterRow) -> tuple[bytes | None, bytes | None, Headers]:

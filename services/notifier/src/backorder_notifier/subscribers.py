@@ -320,6 +320,7 @@ def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) 
         session_timeout_ms=10_000,
         heartbeat_interval_ms=1_000,  # how soon a member hears that another came or went
         rebalance_timeout_ms=30_000,
+        isolation_level="read_committed",  # what a sender aborted was never said
     )
 
     @subscriber
