@@ -67,7 +67,9 @@ class Server:
             if self.way is not Way.ENV:
                 raise
             way_out = "unset BACKORDER_KAFKA BACKORDER_POSTGRES BACKORDER_SMTP to start our own"
-            raise type(error)(f"{error}\nIt was named by the environment: {way_out}.") from error
+            raise LocalError(
+                f"{error}\nIt was named by the environment: {way_out}.", exit_code=error.exit_code
+            ) from error
 
     def address_named(self) -> str:
         """The address without the password that it may have."""
