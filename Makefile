@@ -1,5 +1,5 @@
 # The verbs of this repository. Each does its own set-up: a virtual environment in .venv with pinned and hashed requirements.
-PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3 python,$(if $(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(p))))
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 python,$(if $(shell command -v $(p) >/dev/null 2>&1 && $(p) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo yes),$(p))))
 BIN := .venv/bin
 DISTRIBUTIONS := schemas services/allocator services/notifier deploy/local
 PROJECTS := $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
