@@ -1,0 +1,260 @@
+"""When the units that wait will be there: the projected supply of a pool, the date of a line, the plan of a queue.
+
+Units to come are poured over the queue in rank order: the date of a line is the first one by which everything that
+waits ahead of it and the line itself is covered. Nothing is promised twice, and what stock lacks is filled first.
+Pure: what is known comes in as values, *now* among them; dates come out.
+"""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from typing import Final, Literal, get_args
+
+from backorder_allocator.ranking import EARLIEST, LATEST, storable
+
+Cause = Literal[
+    "supply_cancelled",
+    "supply_moved",
+    "supply_changed",
+    "supply_overdue",
+    "supply_announced",
+    "stock_received",
+    "stock_lost",
+    "overtaken",
+    "cancelled_ahead",
+    "policy_changed",
+    "recomputed",
+]
+"""Why a promise moved, in the order of the contract: the first that fits is told."""
+CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
+BRINGS_FORWARD: Final[frozenset[Cause]] = frozenset({
+    "supply_moved",
+    "supply_changed",
+    "supply_announced",
+    "stock_received",
+    "cancelled_ahead",
+    "policy_changed",
+    "recomputed",
+})  # fmt: skip
+"""What can make a date appear or come earlier."""
+PUTS_BACK: Final[frozenset[Cause]] = frozenset({
+    "supply_cancelled",
+    "supply_moved",
+    "supply_changed",
+    "supply_overdue",
+    "stock_lost",
+    "overtaken",
+    "policy_changed",
+    "recomputed",
+})  # fmt: skip
+"""What can make a date later or take it away."""
+LONGEST: Final = LATEST - EARLIEST
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseRules:
+    """How the dates of supplies become dates of customers."""
+
+    handling: timedelta = timedelta(0)
+    """From a supply's date to the promised one."""
+    overdue_after: timedelta | None = None
+    """An overdue supply counts as coming at now + this. None: no promise leans on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A supply with the units that are still to come."""
+
+    supply_id: str
+    units: int
+    expected_at: datetime
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """What a pool can give by when, seen from `now`; built by `project`."""
+
+    now: datetime
+    start: int
+    """Units for the queue that are there now; negative where stock or safety stock lacks some."""
+    reached: tuple[int, ...]
+    """The start and all units of the supplies up to this one; strictly rising."""
+    dates: tuple[datetime, ...]
+    """By supply, handling included; never falling."""
+    supply_ids: tuple[str, ...]
+
+    def covered(self, units: int) -> tuple[datetime, str | None] | None:
+        """The first date by which so many units in total are covered, and by which supply (None: by stock), or None."""
+        if units <= self.start:
+            return self.now, None
+        index = bisect_left(self.reached, units)
+        return (self.dates[index], self.supply_ids[index]) if index < len(self.reached) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Lead:
+    """The date that a line gets from the lead time of its SKU where no supply covers it; fixed once computed."""
+
+    days: int
+    """The lead time that it was computed from."""
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """The date of a line; `at` is None where it is unknown."""
+
+    at: datetime | None
+    supply_id: str | None
+    """The supply that completes it; None where stock covers it, or nothing does."""
+    lead: Lead | None
+    """Set where nothing covers it and the lead time decides. None says nothing about a lead date computed before."""
+
+
+UNKNOWN: Final = Promise(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A line of a queue; without units to wait, it has all of them and is held for a pre-order's release."""
+
+    order_id: str
+    line_no: int
+    units: int
+    placed_at: datetime
+    promised_at: datetime | None
+    first_promised_at: datetime | None
+    lead: Lead | None
+
+
+def project(start: int, supplies: Iterable[Coming], now: datetime, rules: PromiseRules) -> Projection:
+    """What a pool can give by when: `start` units (signed) now, then its supplies by date and id."""
+    coming: list[tuple[datetime, str, int]] = []
+    for supply in supplies:
+        if supply.units <= 0:
+            continue
+        if not (supply.overdue or supply.expected_at < now):
+            coming.append((supply.expected_at, supply.supply_id, supply.units))
+        elif rules.overdue_after is not None:
+            coming.append((later(now, rules.overdue_after), supply.supply_id, supply.units))
+    coming.sort()
+    return Projection(
+        now=now,
+        start=start,
+        reached=tuple(accumulate((units for _, _, units in coming), initial=start))[1:],
+        dates=tuple(later(date, rules.handling) for date, _, _ in coming),
+        supply_ids=tuple(supply_id for _, supply_id, _ in coming),
+    )
+
+
+def promise(
+    units_ahead_and_own: int,
+    projection: Projection,
+    *,
+    placed_at: datetime,
+    lead_time_days: int | None,
+    known_lead: Lead | None,
+    release_at: datetime | None,
+    now: datetime,
+) -> Promise:
+    """The promise of a line that waits behind others. `release_at` only while the pool's pre-order is on."""
+    match projection.covered(units_ahead_and_own):
+        case None:
+            return uncovered(lead(placed_at, lead_time_days, now, known_lead), release_at)
+        case date, supply_id:
+            return Promise(not_before(release_at, date), supply_id, None)
+
+
+def plan(
+    queue: Sequence[Waiting],
+    projection: Projection,
+    *,
+    lead_time_days: int | None,
+    release_at: datetime | None,
+    now: datetime,
+) -> list[Promise]:
+    """The promises of a whole queue in rank order, in one pass: what `promise` says of each line.
+
+    A line without units to wait takes none; it is promised like stock.
+    """
+    by_stock = held(release_at, now)
+    steps = [(projection.start, by_stock)]
+    for reached, date, supply_id in zip(projection.reached, projection.dates, projection.supply_ids, strict=True):
+        steps.append((reached, Promise(not_before(release_at, date), supply_id, None)))
+    rest = iter(steps)
+    reached, current = next(rest)
+    covered = True
+    wanted = 0
+    promises: list[Promise] = []
+    for line in queue:
+        if not line.units:
+            promises.append(by_stock)
+            continue
+        wanted += line.units
+        while covered and wanted > reached:
+            following = next(rest, None)
+            if following is None:
+                covered = False
+            else:
+                reached, current = following
+        if covered:
+            promises.append(current)
+        else:
+            promises.append(uncovered(lead(line.placed_at, lead_time_days, now, line.lead), release_at))
+    return promises
+
+
+def held(release_at: datetime | None, now: datetime) -> Promise:
+    """The promise of units that are there: now, or when the pre-order is released."""
+    return Promise(not_before(release_at, now), None, None)
+
+
+def uncovered(by_lead_time: Lead | None, release_at: datetime | None) -> Promise:
+    """The promise of a line that no supply covers: by lead time, or unknown."""
+    if by_lead_time is None:
+        return UNKNOWN
+    return Promise(not_before(release_at, by_lead_time.at), None, by_lead_time)
+
+
+def lead(placed_at: datetime, days: int | None, now: datetime, known: Lead | None) -> Lead | None:
+    """The lead time date of a line: counted from its order, or from now if that is over when it is first computed."""
+    if days is None:
+        return None
+    if known is not None and known.days == days:
+        return known
+    duration = timedelta(min(days, LONGEST.days))
+    at = later(placed_at, duration)
+    return Lead(days, at if at >= now else later(now, duration))
+
+
+def moved(old: datetime | None, new: datetime | None) -> bool:
+    """Whether a customer is told: the date appeared, was lost, or is on another calendar day (UTC)."""
+    if old is None or new is None:
+        return old is not new
+    return old != new and in_utc(old).date() != in_utc(new).date()
+
+
+def cause_of(old: datetime | None, new: datetime | None, causes: Collection[Cause]) -> Cause:
+    """Of all that happened since the last plan, the first of the contract's causes that can move a date this way."""
+    forward = new is not None and (old is None or new < old)
+    fitting = BRINGS_FORWARD if forward else PUTS_BACK
+    return next((cause for cause in CAUSES if cause in fitting and cause in causes), "recomputed")
+
+
+def not_before(release_at: datetime | None, date: datetime) -> datetime:
+    """The date, or the release of the pre-order where that is later."""
+    return date if release_at is None or release_at <= date else storable(release_at)
+
+
+def later(moment: datetime, duration: timedelta) -> datetime:
+    """The moment so much later in UTC, never beyond the last one that can be stored."""
+    moment = in_utc(moment)
+    return LATEST if LATEST - moment <= duration else moment + duration
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The moment in UTC. The first and last days of the calendar in other zones are outside of it, hence `storable`."""
+    return storable(moment).astimezone(UTC)
