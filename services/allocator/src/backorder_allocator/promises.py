@@ -29,26 +29,30 @@ Cause = Literal[
 ]
 """Why a promise moved, in the order of the contract: the first that fits is told."""
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
-BRINGS_FORWARD: Final[frozenset[Cause]] = frozenset({
-    "supply_moved",
-    "supply_changed",
-    "supply_announced",
-    "stock_received",
-    "cancelled_ahead",
-    "policy_changed",
-    "recomputed",
-})  # fmt: skip
+BRINGS_FORWARD: Final[frozenset[Cause]] = frozenset(
+    {
+        "supply_moved",
+        "supply_changed",
+        "supply_announced",
+        "stock_received",
+        "cancelled_ahead",
+        "policy_changed",
+        "recomputed",
+    }
+)
 """What can make a date appear or come earlier."""
-PUTS_BACK: Final[frozenset[Cause]] = frozenset({
-    "supply_cancelled",
-    "supply_moved",
-    "supply_changed",
-    "supply_overdue",
-    "stock_lost",
-    "overtaken",
-    "policy_changed",
-    "recomputed",
-})  # fmt: skip
+PUTS_BACK: Final[frozenset[Cause]] = frozenset(
+    {
+        "supply_cancelled",
+        "supply_moved",
+        "supply_changed",
+        "supply_overdue",
+        "stock_lost",
+        "overtaken",
+        "policy_changed",
+        "recomputed",
+    }
+)
 """What can make a date later or take it away."""
 LONGEST: Final = LATEST - EARLIEST
 
