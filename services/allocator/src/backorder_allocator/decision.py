@@ -109,9 +109,9 @@ Decided = (
 class Rules:
     """The rules of a shop, from its settings. What a rule gave is stored: a changed setting affects new demand."""
 
-    head_starts: HeadStartRules = HeadStartRules()
-    promises: PromiseRules = PromiseRules()
-    default_policy: Policy = Policy()
+    head_starts: HeadStartRules = field(default_factory=HeadStartRules)
+    promises: PromiseRules = field(default_factory=PromiseRules)
+    default_policy: Policy = field(default_factory=Policy)
     escalates_after: timedelta | None = None
     """From placed_at until a `complete` order that still waits becomes `split`."""
 

@@ -7,11 +7,33 @@ are equal however they were written.
 from hashlib import blake2b
 from typing import assert_never
 
-from backorder_schemas import OrderCancelled, OrderPlaced, StockAdjusted, StockCounted, StockReceived
+from backorder_schemas import (
+    LinesDelivered,
+    LinesShipped,
+    OrderCancelled,
+    OrderPlaced,
+    SkuPolicyChanged,
+    StockAdjusted,
+    StockCounted,
+    StockReceived,
+    SupplyCancelled,
+    SupplyExpected,
+)
 
 FINGERPRINT_BYTES = 16
 
-Message = OrderPlaced | OrderCancelled | StockReceived | StockAdjusted | StockCounted
+Message = (
+    OrderPlaced
+    | OrderCancelled
+    | StockReceived
+    | StockAdjusted
+    | StockCounted
+    | SupplyExpected
+    | SupplyCancelled
+    | SkuPolicyChanged
+    | LinesShipped
+    | LinesDelivered
+)
 
 
 def fingerprint(message: Message) -> bytes:
@@ -52,5 +74,26 @@ def content(message: Message) -> tuple[object, ...]:
             return (message.delta, message.reason)
         case StockCounted():
             return (message.counted,)
+        case SupplyExpected():
+            return ("expected", message.location, message.quantity, message.expected_at.isoformat(), message.supplier)
+        case SupplyCancelled():
+            return ("cancelled",)
+        case SkuPolicyChanged():
+            return (
+                message.title,
+                message.backorders,
+                message.waiting_limit,
+                message.max_wait_days,
+                message.safety_stock,
+                message.low_stock_at,
+                None if message.release_at is None else message.release_at.isoformat(),
+                message.default_lead_time_days,
+                message.substitutes,
+            )
+        case LinesShipped():
+            shipped = sorted((line.line_no, line.quantity) for line in message.lines)
+            return (shipped, message.carrier, message.tracking_number, message.tracking_url)
+        case LinesDelivered():
+            return (message.delivered_at.isoformat(),)
         case _:
             assert_never(message)

@@ -64,6 +64,9 @@ class Policy:
     revision: int = 0
 
 
+DEFAULT_POLICY = Policy()
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPolicy:
     """The newest policy of a SKU. `over`: its pre-order has ended, by its timer or because its date had passed."""
@@ -84,7 +87,7 @@ class Pool:
     """Allocated and not yet shipped."""
     waiting: int = 0
     counted_at: datetime | None = None
-    policy: Policy = Policy()
+    policy: Policy = DEFAULT_POLICY
     safety_stock: int = 0
     """Of the policy when it was applied to this pool: a changed default serves nobody by itself."""
     over: bool = False
