@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from difflib import get_close_matches
@@ -11,11 +12,17 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from backorder_allocator.decision import Rules
 from backorder_allocator.errors import ConfigurationError
+from backorder_allocator.promises import PromiseRules
 from backorder_allocator.ranking import HeadStartRules, ValueRule
+from backorder_allocator.state import Policy
+from backorder_schemas.fields import MAX_DAYS, Days, Ids, QuantityOrZero
 
 PREFIX = "ALLOCATOR_"
 NotNegative = Annotated[timedelta, Field(ge=timedelta(0))]
+DayCount = Annotated[float, Field(ge=0, le=MAX_DAYS, allow_inf_nan=False)]
+"""Days as a number, which may be a fraction."""
 
 
 class OrderValueHeadStart(BaseModel):
@@ -26,6 +33,32 @@ class OrderValueHeadStart(BaseModel):
     at_least: Decimal = Field(alias="from", gt=0)
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     head_start: NotNegative
+
+
+class DefaultPolicy(BaseModel):
+    """The policy of SKUs that have none: the fields of `SkuPolicyChanged` that don't speak of one SKU."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    backorders: Literal["allow", "deny"] = "allow"
+    waiting_limit: QuantityOrZero | None = None
+    max_wait_days: Days | None = None
+    safety_stock: QuantityOrZero = 0
+    low_stock_at: QuantityOrZero | None = None
+    default_lead_time_days: Days | None = None
+    substitutes: Ids = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: object) -> object:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+    @field_validator("backorders", mode="before")
+    @classmethod
+    def _preorders_are_of_one_sku(cls, value: object) -> object:
+        if value == "preorder":
+            raise ValueError("preorder needs a release date, which is of one SKU: send its SkuPolicyChanged")
+        return value
 
 
 class Settings(BaseSettings):
@@ -41,6 +74,23 @@ class Settings(BaseSettings):
     head_starts: dict[str, NotNegative] = Field(default={}, description='by segment: {"gold": "P2D"}')
     order_value_head_starts: list[OrderValueHeadStart] = Field(
         default=[], description='[{"from": "500.00", "currency": "EUR", "head_start": "P1D"}]; the larger counts'
+    )
+    default_policy: DefaultPolicy = Field(
+        default=DefaultPolicy(), description="fields of SkuPolicyChanged as JSON, for SKUs without a policy"
+    )
+    complete_escalates_after_days: DayCount | None = Field(
+        default=None, description="from placed_at until a `complete` order that still waits becomes `split`"
+    )
+    handling_days: DayCount = Field(0, description="from a supply's date to the promised date")
+    overdue_supply: Literal["ignore"] | float = Field(
+        "ignore", description="ignore (no promise leans on it), or days from now until it counts as coming"
+    )
+    planner_interval_seconds: float = Field(
+        0.5,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="from one run of the planner to the next at least",
     )
     topic_replication: int = Field(1, ge=1, le=32767, description="replication of topics that `topics --apply` makes")
     max_batch_records: int = Field(1000, ge=1, le=10000, description="records in one transaction at most")
@@ -81,6 +131,16 @@ class Settings(BaseSettings):
             raise ValueError("does not begin with postgresql://")
         return url
 
+    @field_validator("overdue_supply", mode="before")
+    @classmethod
+    def _ignore_or_days(cls, value: object) -> object:
+        if value == "ignore":
+            return value
+        with suppress(ValueError):
+            if 0 <= (days := float(str(value))) <= MAX_DAYS:
+                return days
+        raise ValueError(f"should be `ignore` or a number of days from 0 to {MAX_DAYS}")
+
     @model_validator(mode="after")
     def _check_topic_length(self) -> Self:
         if self.topic_prefix in {".", ".."}:
@@ -92,6 +152,19 @@ class Settings(BaseSettings):
         return HeadStartRules(
             dict(self.head_starts),
             tuple(ValueRule(rule.at_least, rule.currency, rule.head_start) for rule in self.order_value_head_starts),
+        )
+
+    def rules(self) -> Rules:
+        """The rules of the shop as decisions and the planner use them."""
+        overdue, escalates = self.overdue_supply, self.complete_escalates_after_days
+        return Rules(
+            head_starts=self.head_start_rules(),
+            promises=PromiseRules(
+                handling=timedelta(self.handling_days),
+                overdue_after=None if overdue == "ignore" else timedelta(overdue),
+            ),
+            default_policy=Policy(**self.default_policy.model_dump()),
+            escalates_after=None if escalates is None else timedelta(escalates),
         )
 
 
