@@ -21,7 +21,9 @@ def change_policy(work: Work, message: SkuPolicyChanged) -> Outcome:
         if old is not None:
             return old
     policy = policy_of(message)
-    over = policy.release_at is not None and policy.release_at <= work.item.now
+    # What was released stays so, also for a record from before that moment: partitions are not in step.
+    was_over = known is not None and known.over and known.policy.release_at == policy.release_at
+    over = policy.release_at is not None and (was_over or policy.release_at <= work.item.now)
     remember(work, message.sku, StoredPolicy(policy, content, over))
     is_preorder = policy.backorders == "preorder" and not over
     work.decision.timers[ReleaseDue(message.sku)] = policy.release_at if is_preorder else None
