@@ -64,12 +64,12 @@ def receive(work: Work, pool: Pool, supply_id: str, units: int) -> bool:
     """Units of a supply arrived at `pool`: it shrinks by them. True if no date moves by that.
 
     No date moves where the supply is the next one of this pool and has as many to come: those who are filled now were
-    those it was promised to.
+    those it was promised to. In a pre-order they are promised its release from then on.
     """
     supply = known_supply(work, SupplyKey(supply_id, pool.key.sku))
     to_come = supply.to_come
     is_next = False
-    if supply.pool == pool.key and to_come >= units:
+    if supply.pool == pool.key and to_come >= units and not pool.takes_preorders(work.item.now):
         is_next = next(iter(work.projection(pool).supply_ids), None) == supply_id
     supply.received += units
     work.decision.supplies[supply.key] = supply

@@ -108,7 +108,9 @@ class Work:
             self.watch(pool)
         for key, cause in self.causes:
             pool = self.state.pools[key]
-            if pool.waiting or (pool.named and cause == "policy_changed"):
+            # Units that are held for the release of a pre-order are promised although nothing of them waits.
+            is_held = pool.allocated > 0 and pool.takes_preorders(self.item.now)
+            if pool.waiting or is_held or (pool.named and cause == "policy_changed"):
                 pool.causes |= {cause}
         self.close()
 
@@ -257,9 +259,14 @@ class Work:
         return places.ahead(line.rank)
 
     def moves(self, key: PoolKey, cause: Cause) -> None:
-        """Dates of others in this pool may move. What only shifts places moves none where no supply is to come."""
+        """Dates in this pool may move.
+
+        What only shifts places moves none where no supply is to come, but in a pre-order: who is filled there is
+        promised its release.
+        """
         by_place = cause in {"stock_received", "stock_lost", "overtaken", "cancelled_ahead"}
-        if not by_place or any(supply.to_come for supply in self.supplies.get(key, {}).values()):
+        is_preorder = self.state.pools[key].takes_preorders(self.item.now)
+        if not by_place or is_preorder or any(supply.to_come for supply in self.supplies.get(key, {}).values()):
             self.causes[key, cause] = None
 
     # ── stock that comes and goes ────────────────────────────────────────────────────────────────────────────────
