@@ -38,10 +38,11 @@ class Books:
                     last_told[line] = place
         for movement in decision.movements:
             self.on_hand[movement.key.pool] += movement.quantity
-        for number, line in ((n, line) for order in decision.state.orders.values() for n, line in order.lines.items()):
-            earlier = before.orders.get(line.order_id)
-            known = earlier.lines.get(number) if earlier else None
-            self.on_hand[line.pool] -= line.shipped - (known.shipped if known else 0)
+        for order in decision.state.orders.values():
+            earlier = before.orders.get(order.order_id)
+            for number, now in order.lines.items():
+                known = earlier.lines.get(number) if earlier else None
+                self.on_hand[now.pool] -= now.shipped - (known.shipped if known else 0)
         self._agree_with_lines(decision.state)
         self._agree_with_pools(decision.state)
 

@@ -1,6 +1,6 @@
 """Cancels: of orders, lines and units, before shipping and before the order."""
 
-from tests.allocator.shop import Shop, line
+from tests.allocator.shop import Shop, day, line
 
 
 def test_cancelling_a_backorder_fills_nobody() -> None:
@@ -102,3 +102,31 @@ def test_a_cancel_before_its_order_is_honoured_and_nobody_hears_of_it() -> None:
         "1003/1: 2 begin to wait (ordered), 2 wait",
         "1003: release 1: 1 of line 1",
     ]
+
+
+def test_of_three_with_one_there_and_two_waiting_one_cancelled_is_a_waiting_one() -> None:
+    shop = Shop(stock=1)
+    shop.order("1001", 3)
+    assert shop.cancel("1001", [(1, 1)]) == ["1001/1: 1 cancelled by customer, 1 wait"]
+    assert shop.has("1001") == (1, 1)
+
+
+def test_a_cancelled_backorder_with_a_supply_on_its_way_fills_nobody_and_brings_others_forward() -> None:
+    """Elsewhere the cancelled units are booked as if they had come back to the shelf."""
+    shop = Shop()
+    shop.expect("S1", 3, day(3))
+    shop.expect("S2", 3, day(6))
+    shop.order("first", 3)
+    shop.order("second", 3)
+    assert shop.cancel("first") == ["first/1: 3 cancelled by customer, 0 wait"]
+    assert shop.pool() == (0, 0, 3)
+    assert shop.plan() == ["second/1: day 6 becomes day 3 (cancelled_ahead)"]
+
+
+def test_what_has_shipped_can_not_be_cancelled() -> None:
+    shop = Shop(stock=2)
+    shop.order("1001", 5)
+    shop.ship("1001", (1, 2))
+    assert shop.cancel("1001") == ["1001/1: 3 cancelled by customer, 0 wait"]
+    assert shop.cancel("1001") == []
+    assert (shop.outcome, shop.has("1001"), shop.pool()) == ("applied", (2, 0), (0, 0, 0))

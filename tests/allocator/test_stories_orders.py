@@ -204,3 +204,53 @@ def test_a_changed_setting_affects_new_orders_only() -> None:
     shop.count(0)
     assert shop.state.orders["old"].ranked_at == MONDAY
     assert shop.has("old") == (0, 1)
+
+
+# -- worked examples
+
+
+def test_of_two_who_wait_one_unit_serves_the_older_and_three_serve_both_with_one_left() -> None:
+    shop = Shop()
+    shop.order("older", 1)
+    shop.order("younger", 1)
+    assert shop.receive(1) == ["older/1: 1 filled, 0 wait", "older: release 1: 1 of line 1 (complete)"]
+    shop = Shop()
+    shop.order("older", 1)
+    shop.order("younger", 1)
+    assert [said for said in shop.receive(3) if "filled" in said] == [
+        "older/1: 1 filled, 0 wait",
+        "younger/1: 1 filled, 0 wait",
+    ]
+    assert shop.pool() == (3, 2, 0)
+
+
+def test_of_six_six_and_twenty_on_a_stock_of_ten_none_two_and_twenty_wait() -> None:
+    shop = Shop(stock=10)
+    shop.order("a", 6)
+    shop.order("b", 6)
+    shop.order("c", 20)
+    assert [shop.has(order_id) for order_id in "abc"] == [(6, 0), (4, 2), (0, 20)]
+
+
+def test_of_ten_who_wait_for_seven_the_last_three_go_on_waiting() -> None:
+    shop = Shop()
+    for number in range(10):
+        shop.order(f"order {number}", 1)
+    shop.receive(7)
+    assert [n for n in range(10) if shop.has(f"order {n}")[1]] == [7, 8, 9]
+
+
+def test_of_ten_who_wait_for_seven_those_of_lowest_rank_go_on_waiting_whenever_they_came() -> None:
+    shop = Shop(GOLD_IS_TWO_DAYS_AHEAD)
+    for number in range(10):
+        shop.order(f"order {number}", 1, segment="gold" if number >= 7 else "standard")
+    shop.receive(7)
+    assert [n for n in range(10) if shop.has(f"order {n}")[1]] == [4, 5, 6]
+
+
+def test_an_order_of_three_is_served_by_two_receipts() -> None:
+    shop = Shop()
+    assert shop.order("1001", 3) == ["1001/1: 3 begin to wait (ordered), 3 wait"]
+    assert shop.receive(2) == ["1001/1: 2 filled, 1 wait", "1001: release 1: 2 of line 1"]
+    assert shop.receive(5) == ["1001/1: 1 filled, 0 wait", "1001: release 2: 1 of line 1 (complete)"]
+    assert shop.pool() == (7, 3, 0)

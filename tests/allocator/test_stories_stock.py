@@ -1,8 +1,10 @@
-"""Counts and corrections: units that are found, units that are lost, and who loses theirs."""
+"""Stock: units that are found, units that are lost and who loses theirs, stock that runs low."""
 
 from datetime import timedelta
 
-from tests.allocator.shop import GOLD_IS_TWO_DAYS_AHEAD, MONDAY, Shop, line
+import pytest
+
+from tests.allocator.shop import GOLD_IS_TWO_DAYS_AHEAD, MONDAY, Shop, day, line
 
 
 def test_a_count_that_is_older_than_the_last_one_is_ignored_and_one_of_the_same_moment_is_not() -> None:
@@ -72,3 +74,87 @@ def test_stock_that_nobody_has_is_lost_before_anybody_loses_theirs() -> None:
     shop.order("1001", 4)
     assert shop.adjust(-6) == []
     assert shop.adjust(-1)[-1] == "X at main: short of 1"
+
+
+def test_a_count_that_loses_four_takes_three_unreleased_units_and_then_one_of_the_newest_release() -> None:
+    shop = Shop(stock=2)
+    shop.order("released", 3)
+    shop.receive(1)
+    shop.receive(3)
+    shop.order("held", line(1, 3), line(2, 1, sku="never there"), placed_at=MONDAY, delivery="complete")
+    assert shop.count(2) == [
+        "released/1: 1 revoked from release 2 (stock_lost)",
+        "released/1: 1 begin to wait (stock_lost), 1 wait",
+        "held/1: 3 revoked from what was held (stock_lost)",
+        "held/1: 3 begin to wait (stock_lost), 3 wait",
+        "X at main: short of 4",
+    ]
+
+
+def test_stock_for_a_sku_that_nobody_has_heard_of_is_taken_and_sold() -> None:
+    shop = Shop()
+    assert shop.receive(4, sku="NEW") == []
+    assert shop.order("1001", line(1, 3, sku="NEW")) == ["1001: release 1: 3 of line 1 (complete)"]
+    assert shop.pool("NEW") == (4, 3, 0)
+    assert shop.adjust(2, sku="FOUND") == []
+    assert shop.pool("FOUND") == (2, 0, 0)
+
+
+def test_a_correction_takes_from_those_it_must_and_breaks_no_other_order() -> None:
+    """Elsewhere a correction recomputes everybody, and orders that were safe lose units to others."""
+    shop = Shop(GOLD_IS_TWO_DAYS_AHEAD, stock=6)
+    shop.order("first", 3)
+    shop.order("gold", 2, segment="gold")
+    shop.order("last", 3)
+    assert shop.adjust(-1) == [
+        "last/1: 1 revoked from release 1 (stock_lost)",
+        "last/1: 1 begin to wait (stock_lost), 3 wait",
+        "X at main: short of 1",
+    ]
+    assert shop.adjust(1)[0] == "last/1: 1 filled, 2 wait"
+
+
+# -- low stock
+
+
+def test_low_stock_is_said_once_until_there_is_more_again() -> None:
+    shop = Shop(stock=10)
+    assert shop.policy(low_stock_at=3) == []
+    assert shop.order("1001", 6) == ["1001: release 1: 6 of line 1 (complete)"]
+    assert shop.order("1002", 1)[-1] == "X at main: 3 left, the mark is 3"
+    assert shop.order("1003", 3) == ["1003: release 1: 3 of line 1 (complete)"]
+    assert shop.receive(3) == []
+    assert shop.receive(1) == [], "above the mark again"
+    assert shop.adjust(-1) == ["X at main: 3 left, the mark is 3"]
+
+
+@pytest.mark.parametrize("mark", [5, 6])
+def test_a_mark_that_is_set_at_or_above_what_is_there_is_said_at_once_and_a_raised_one_says_nothing_more(
+    mark: int,
+) -> None:
+    shop = Shop(stock=5)
+    assert shop.policy(low_stock_at=mark) == [f"X at main: 5 left, the mark is {mark}"]
+    assert shop.policy(low_stock_at=50) == []
+    assert shop.policy() == []
+    assert shop.policy(low_stock_at=mark) == [f"X at main: 5 left, the mark is {mark}"], "no mark is above any mark"
+
+
+@pytest.mark.parametrize("named_by", ["an order", "a supply", "a receipt"])
+def test_a_pool_that_is_first_named_under_a_mark_is_low_from_then_on(named_by: str) -> None:
+    shop = Shop()
+    assert shop.policy(low_stock_at=2) == [], "no pool yet"
+    match named_by:
+        case "an order":
+            said = shop.order("1001", 1)
+        case "a supply":
+            said = shop.expect("S1", 5, day(3))
+        case _:
+            said = shop.receive(1)
+    assert said[-1] == f"X at main: {1 if named_by == 'a receipt' else 0} left, the mark is 2"
+
+
+def test_what_is_low_is_what_can_be_sold_without_the_safety_stock_and_each_location_by_itself() -> None:
+    shop = Shop(stock=10)
+    shop.receive(4, location="outlet")
+    assert shop.policy(low_stock_at=2, safety_stock=2) == ["X at outlet: 2 left, the mark is 2"]
+    assert shop.policy(low_stock_at=2, safety_stock=9) == ["X at main: 1 left, the mark is 2"]
