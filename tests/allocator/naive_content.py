@@ -1,15 +1,19 @@
 """What makes a message the same as another for the naive model: its natural key and its business fields."""
 
 from collections import Counter
+from collections.abc import Mapping
 
 from backorder_schemas import (
     LinesDelivered,
     LinesShipped,
     OrderCancelled,
     OrderPlaced,
+    SkuPolicyChanged,
     StockAdjusted,
     StockCounted,
     StockReceived,
+    SupplyCancelled,
+    SupplyExpected,
 )
 
 KeyedMessage = (
@@ -60,3 +64,8 @@ def business_fields(message: KeyedMessage) -> object:
             return shipped, message.carrier, message.tracking_number, message.tracking_url
         case LinesDelivered():
             return message.delivered_at
+
+
+def without_ids(message: SkuPolicyChanged | SupplyExpected | SupplyCancelled) -> Mapping[str, object]:
+    """The business fields of a message that has a revision."""
+    return message.model_dump(exclude={"id", "occurred_at"})

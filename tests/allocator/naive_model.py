@@ -5,7 +5,7 @@ the contract alone and imports nothing of the allocator, so that a mistake of on
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -23,7 +23,7 @@ from backorder_schemas import (
     SupplyCancelled,
     SupplyExpected,
 )
-from tests.allocator.naive_content import KeyedMessage, business_fields, natural_key
+from tests.allocator.naive_content import KeyedMessage, business_fields, natural_key, without_ids
 from tests.allocator.naive_rows import (
     FIRST_MOMENT,
     Event,
@@ -132,7 +132,8 @@ class NaiveModel:
         self.on_hand: Counter[Pool] = Counter()
         self.counted_at: dict[Pool, datetime] = {}
         self.low: set[Pool] = set()
-        self.causes: dict[Pool, set[str]] = {}  # since the pool was last planned
+        self.noted: dict[Pool, set[str]] = {}
+        self.moved_by: dict[Pool, set[str]] = {}
         self.policies: dict[str, SkuPolicyChanged] = {}
         self.pre_orders_over: set[tuple[str, datetime]] = set()  # (sku, release_at)
         self.supplies: dict[tuple[str, str], Supply] = {}  # by (supply_id, sku)
@@ -150,18 +151,25 @@ class NaiveModel:
         self.events: list[Event] = []
         self.touched: list[str] = []
         self.refused_late: list[str] = []
+        self.noted_now: set[tuple[Pool, str]] = set()
 
     # -- what the outside sees
 
     def receive(self, message: Message | Timer, now: datetime) -> Answer:
         """Takes one message with the record's timestamp, or a timer with its due time, and answers with what it did."""
-        self.events, self.touched, self.refused_late = [], [], []
+        self.events, self.touched, self.refused_late, self.noted_now = [], [], [], set()
+        before = {pool: self.plan(pool, now) for pool in self.named}
         outcome = self._outcome(message, now)
         for order_id in dict.fromkeys(self.touched):
             self._release(order_id, now)
             self._set_escalation(order_id, now)
         self._say_which_fills_are_held(now)
         self._say_low_stock()
+        for pool, cause in self.noted_now:
+            self.noted.setdefault(pool, set()).add(cause)
+            after = self.plan(pool, now)
+            if any(after.get(line, planned)[0] != planned[0] for line, planned in before.get(pool, {}).items()):
+                self.moved_by.setdefault(pool, set()).add(cause)
         return Answer(outcome, self.events, self.refused_late)
 
     def due_timers(self) -> list[tuple[datetime, Timer]]:
@@ -186,15 +194,31 @@ class NaiveModel:
 
     def plan(self, pool: Pool, now: datetime) -> dict[tuple[str, int], Planned]:
         """The date of each line of the pool that waits or is pre-held, from nothing, in rank order."""
-        return {
-            (line.order_id, line.line_no): self._date(line, now, keep=False)
-            for line in self._queue(pool)
-            if line.waiting or self._is_pre_held(line, now)
-        }
+        planned: dict[tuple[str, int], Planned] = {}
+        ahead = 0
+        for line in self._queue(pool):
+            if line.waiting or self._is_pre_held(line, now):
+                planned[line.order_id, line.line_no] = self._date_behind(line, ahead, now, keep=False)
+            ahead += line.waiting
+        return planned
 
-    def moves(self, pool: Pool, now: datetime) -> list[Event]:
-        """What a planner that runs now must publish for the pool; from then on it counts as published."""
-        causes = self.causes.pop(pool, set())
+    def causes_noted(self, pool: Pool) -> set[str]:
+        """Of all that happened since the pool was last planned, what could move a date of it."""
+        return set(self.noted.get(pool, ()))
+
+    def causes_that_moved(self, pool: Pool) -> set[str]:
+        """Those among them that did: some line that waited before and after had another date at that moment."""
+        return set(self.moved_by.get(pool, ()))
+
+    def moves(self, pool: Pool, now: datetime, causes: Collection[str] | None = None) -> list[Event]:
+        """What a planner that runs now must publish for the pool; from then on it counts as published.
+
+        A planner need not know which of the causes noted moved a date: `causes` are those that it chooses from, by
+        itself those that did.
+        """
+        chosen = self.causes_that_moved(pool) if causes is None else causes
+        self.noted.pop(pool, None)
+        self.moved_by.pop(pool, None)
         events = []
         for line in self._queue(pool):
             if not line.waiting and not self._is_pre_held(line, now):
@@ -205,7 +229,7 @@ class NaiveModel:
                 continue
             line.publish(date)
             earlier = date is not None and (previous is None or date < previous)
-            fitting = [cause for cause in (MAKES_EARLIER if earlier else MAKES_LATER) if cause in causes]
+            fitting = [cause for cause in (MAKES_EARLIER if earlier else MAKES_LATER) if cause in chosen]
             events.append(
                 line.event(
                     "PromiseChanged",
@@ -352,7 +376,7 @@ class NaiveModel:
     def _change_policy(self, policy: SkuPolicyChanged, now: datetime) -> str:
         known = self.policies.get(policy.sku)
         if known is not None and policy.revision <= known.revision:
-            return IGNORED
+            return DUPLICATE if without_ids(policy) == without_ids(known) else IGNORED
         self.policies[policy.sku] = policy
         release_at = self._release_at(policy.sku)
         if release_at is not None and release_at <= now:
@@ -368,11 +392,11 @@ class NaiveModel:
         key = (message.supply_id, message.sku)
         old = self.supplies.get(key)
         if old is not None and message.revision <= old.revision:
-            return IGNORED
+            return DUPLICATE if without_ids(message) == without_ids(old.last) else IGNORED
         if isinstance(message, SupplyCancelled):
             if old is not None and old.pool and not old.cancelled:
                 self._note(old.pool, "supply_cancelled")
-            self.supplies[key] = Supply(message.revision, old.announced if old else None, cancelled=True)
+            self.supplies[key] = Supply(message, old.announced if old else None)
             return APPLIED
         pool = (message.sku, message.location)
         self.named.add(pool)
@@ -386,7 +410,7 @@ class NaiveModel:
                 self._note(pool, "supply_moved")
             if old.announced.quantity != message.quantity:
                 self._note(pool, "supply_changed")
-        self.supplies[key] = Supply(message.revision, message)
+        self.supplies[key] = Supply(message, message)
         return APPLIED
 
     # -- orders
@@ -651,14 +675,13 @@ class NaiveModel:
     # -- dates
 
     def _date(self, line: Line, now: datetime, *, keep: bool) -> Planned:
-        if not line.waiting:  # pre-held
-            release_at = self._release_at(line.pool[0])
-            return max(release_at or now, now), None
         ahead = sum(other.waiting for other in self._lines_in(line.pool) if other.rank < line.rank)
         return self._date_behind(line, ahead, now, keep=keep)
 
     def _date_behind(self, line: Line, ahead: int, now: datetime, *, keep: bool) -> Planned:
-        """The date of the waiting units of a line behind so many other units; `keep`: a lead time is fixed by it."""
+        """The date of a line behind so many other units; `keep`: a lead time is fixed by it."""
+        if not line.waiting:  # pre-held
+            return max(self._release_at(line.pool[0]) or now, now), None
         date, supply_id = self._covered(line.pool, ahead + line.waiting, now)
         if date is None:
             date = self._lead(line, now, keep=keep)
@@ -773,7 +796,7 @@ class NaiveModel:
         self.touched += [line.order_id for line in self.lines if line.pool[0] == sku and line.held]
 
     def _note(self, pool: Pool, cause: str) -> None:
-        self.causes.setdefault(pool, set()).add(cause)
+        self.noted_now.add((pool, cause))
 
     def _substitutes(self, line: Line) -> tuple[str, ...]:
         """Those that are there first."""

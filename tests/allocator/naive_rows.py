@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
-from backorder_schemas import SupplyExpected
+from backorder_schemas import SupplyCancelled, SupplyExpected
 
 Pool = tuple[str, str]  # (sku, location)
 Event = dict[str, object]
@@ -83,11 +83,18 @@ class Line:
 class Supply:
     """One (supply_id, sku). `announced` is None for one that was only ever cancelled."""
 
-    revision: int
+    last: SupplyExpected | SupplyCancelled
     announced: SupplyExpected | None
-    cancelled: bool = False
     found_overdue: bool = False
     """Its timer has fired for this revision."""
+
+    @property
+    def revision(self) -> int:
+        return self.last.revision
+
+    @property
+    def cancelled(self) -> bool:
+        return isinstance(self.last, SupplyCancelled)
 
     @property
     def pool(self) -> Pool | None:
