@@ -54,11 +54,13 @@ def book_early(work: Work, order: Order) -> None:
     """Book the shipments that waited for this order, before it is released: what has left is never told to ship."""
     for message in order.early_shipments:
         key = shipment_key(message)
-        work.decision.booked_shipments.append(key)
         problem = impossible(order, message)
         if problem:
+            # Nothing of it was booked: who sends it again hears the same, or sends a better one.
+            work.state.fulfilments.pop(key, None)
             work.decision.late_letters.append(LateLetter(key, "impossible", problem))
         else:
+            work.decision.booked_shipments.append(key)
             book(work, order, message)
     order.early_shipments = ()
 
@@ -92,8 +94,9 @@ def book(work: Work, order: Order, message: LinesShipped) -> None:
 def book_line(work: Work, order: Order, line: Line, units: int, shipment_id: str) -> None:
     """Released units go first, then held, waiting, cancelled, rejected ones."""
     pool = work.pool(line.pool)
+    held = line.held
     left = units - ship_released(line, units)
-    from_held = min(left, line.held)
+    from_held = min(left, held)
     left -= from_held
     from_waiting = min(left, line.waiting)
     left -= from_waiting
