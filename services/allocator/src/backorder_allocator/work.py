@@ -109,8 +109,7 @@ class Work:
         for key, cause in self.causes:
             pool = self.state.pools[key]
             # Units that are held for the release of a pre-order are promised although nothing of them waits.
-            is_held = pool.allocated > 0 and pool.takes_preorders(self.item.now)
-            if pool.waiting or is_held or (pool.named and cause == "policy_changed"):
+            if pool.waiting or (pool.allocated and pool.takes_preorders(self.item.now)):
                 pool.causes |= {cause}
         self.close()
 
