@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from backorder_allocator.allocation import decide
 from backorder_allocator.decision import Event, Input, Message, Rules, Timer
-from backorder_allocator.promises import PromiseRules
+from backorder_allocator.promises import PromiseRules, later
 from backorder_allocator.ranking import HeadStartRules
 from backorder_allocator.state import Line, PoolKey, State
 from backorder_schemas import (
@@ -66,7 +66,7 @@ class Shop:
     def send(self, message: Message) -> list[str]:
         self.sent.append(message)
         said = self._decide(message)
-        self.now += timedelta(hours=1)
+        self.now = later(self.now, timedelta(hours=1))
         return said
 
     def until(self, moment: datetime) -> list[str]:
