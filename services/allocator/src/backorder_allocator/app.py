@@ -1,13 +1,13 @@
-"""The one place that wires: settings, database, relay, broker, HTTP, and an orderly end."""
+"""The one place that wires: settings, database, relay, planner, timers, broker, HTTP, and an orderly end."""
 
 import asyncio
 import gc
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from time import monotonic
@@ -21,13 +21,16 @@ from asyncpg.exceptions._base import PostgresError
 from faststream.kafka import KafkaBroker
 
 from backorder_allocator import connections, store, telemetry, topics
-from backorder_allocator.batches import Rules
 from backorder_allocator.errors import ConfigurationError, LeaseLostError, NotReadyError
 from backorder_allocator.intake import Intake
+from backorder_allocator.loading import Context
 from backorder_allocator.migrate import require_current
+from backorder_allocator.parts import CALM_SECONDS, LONGEST_PAUSE_SECONDS, Part, keep, sleep
+from backorder_allocator.planner import Planner
 from backorder_allocator.relay import IDLE_SECONDS, Relay
 from backorder_allocator.settings import Settings
 from backorder_allocator.subscribers import make_broker
+from backorder_allocator.timers import Timers
 from backorder_allocator.web import Probe, make_server
 
 log = telemetry.logger(__name__)
@@ -36,9 +39,6 @@ Result = TypeVar("Result")
 
 LIVE_SECONDS = 60.0
 """A process that has had messages and worked none for this long is not alive."""
-RELAY_LONGEST_PAUSE_SECONDS = 10.0
-CALM_SECONDS = 30.0
-"""A failure after so long without one is the first of a new trouble."""
 FINISH_SECONDS = 25.0
 """For the batch in hand and the last publishing after SIGTERM."""
 
@@ -50,6 +50,7 @@ class Probes:
     pool: asyncpg.Pool
     intake: Intake
     broker: KafkaBroker
+    parts: Sequence[Part]
 
     async def live(self) -> Probe:
         """Alive: tried a batch lately, or has read everything there is."""
@@ -79,6 +80,7 @@ class Probes:
             reasons.append(f"input stands still: {self.intake.health.stopped_by}")
         if not self.intake.health.joined:
             reasons.append("not in the consumer group yet")
+        reasons += [f"{part.name}: {part.failing()} fail again and again" for part in self.parts if part.failing()]
         try:
             async with asyncio.timeout(2), self.pool.acquire() as connection:
                 await store.read_epoch(connection)
@@ -100,8 +102,10 @@ async def run(settings: Settings) -> None:
     async with pool:
         async with pool.acquire() as connection:
             await require_current(connection)
-            rules = Rules(settings.head_start_rules(), await store.read_epoch(connection))
-        await _run_parts(settings, pool, rules, stop)
+            rules = settings.rules()
+            rules_id = await store.register_rules(connection, rules)
+            context = Context(rules, await store.read_epoch(connection), rules_id)
+        await _run_parts(settings, pool, context, stop)
     log.info("ended in order")
 
 
@@ -124,20 +128,34 @@ async def _unless_stopped(stop: asyncio.Event, beginning: Coroutine[Any, Any, Re
     return None
 
 
-async def _run_parts(settings: Settings, pool: asyncpg.Pool, rules: Rules, stop: asyncio.Event) -> None:
+async def _run_parts(settings: Settings, pool: asyncpg.Pool, context: Context, stop: asyncio.Event) -> None:
     relay = Relay(
         f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}",
         settings.topic_prefix,
         partial(connections.producer, settings),
     )
-    intake = Intake(pool, rules, relay.wake.set)
+
+    def committed() -> None:
+        relay.wake.set()
+        for part in parts:
+            part.wake.set()
+
+    # What a context remembers from one transaction to the next is for one task.
+    parts: tuple[Part, ...] = (
+        Planner(context, settings.planner_interval_seconds, relay.wake.set),
+        Timers(replace(context, pool_ids={}, policies={}), committed),
+    )
+    intake = Intake(pool, context, committed)
     broker = make_broker(settings, intake)
-    probes = Probes(pool, intake, broker)
+    probes = Probes(pool, intake, broker, parts)
     listener = _listen(settings.http_host, settings.http_port)
     server = make_server(broker, version("backorder-allocator"), probes.live, probes.ready)
     all_is_committed = asyncio.Event()
     publishing = asyncio.create_task(_publish(settings, relay, all_is_committed))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    keeping = [
+        asyncio.create_task(keep(part, partial(connections.own_connection, settings, part.name))) for part in parts
+    ]
     try:
         await broker.start()
         # What was made until now lives as long as the process: the collector need not look at it again.
@@ -146,18 +164,22 @@ async def _run_parts(settings: Settings, pool: asyncpg.Pool, rules: Rules, stop:
         host, port = listener.getsockname()[:2]
         log.info("allocator runs", http=f"http://{host}:{port}", topic_prefix=settings.topic_prefix)
         ended, _ = await asyncio.wait(
-            [publishing, serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+            [publishing, serving, *keeping, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
         )
         for task in ended:
             task.result()
     finally:
         log.info("ending: the batch in hand is finished first")
         intake.stopping.set()
+        for part in parts:
+            part.ending.set()
+            part.wake.set()
         try:
             async with asyncio.timeout(FINISH_SECONDS):
                 async with intake.in_hand:
                     pass
                 await broker.stop()
+                await asyncio.wait(keeping)
                 all_is_committed.set()
                 relay.wake.set()
                 await publishing
@@ -178,7 +200,7 @@ async def _publish(settings: Settings, relay: Relay, last_turn: asyncio.Event) -
         connection: asyncpg.Connection | None = None
         started = monotonic()
         try:
-            connection = await connections.relay_connection(settings)
+            connection = await connections.own_connection(settings, "relay")
             await connection.add_listener("backorder_events", lambda *_: relay.wake.set())
             await _publish_on(connection, relay, last_turn)
         except (*connections.PASSING_DATABASE_ERRORS, KafkaError, NotReadyError, LeaseLostError) as error:
@@ -196,9 +218,7 @@ async def _publish(settings: Settings, relay: Relay, last_turn: asyncio.Event) -
         if last_turn.is_set():
             await relay.drop_producer()
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(RELAY_LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(failures, 10))):
-                await last_turn.wait()
+        await sleep(last_turn, min(LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(failures, 10)))
 
 
 async def _publish_on(connection: asyncpg.Connection, relay: Relay, last_turn: asyncio.Event) -> None:
@@ -210,9 +230,7 @@ async def _publish_on(connection: asyncpg.Connection, relay: Relay, last_turn: a
         if ending:
             await relay.close(connection)
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(IDLE_SECONDS):
-                await relay.wake.wait()
+        await sleep(relay.wake, IDLE_SECONDS)
 
 
 async def _require_topics(settings: Settings) -> None:

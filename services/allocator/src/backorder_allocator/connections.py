@@ -62,12 +62,13 @@ async def database_pool(settings: Settings) -> asyncpg.Pool:
     return made
 
 
-async def relay_connection(settings: Settings) -> asyncpg.Connection:
+async def own_connection(settings: Settings, part: str) -> asyncpg.Connection:
+    """For a part of the service that works beside the input: the relay, the planner, the timers."""
     made: asyncpg.Connection = await asyncpg.connect(
         settings.database_url.get_secret_value(),
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=CONNECT_TIMEOUT_SECONDS,
-        server_settings={"application_name": "backorder-allocator relay", **SESSION},
+        server_settings={"application_name": f"backorder-allocator {part}", **SESSION},
     )
     return made
 

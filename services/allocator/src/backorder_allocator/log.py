@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from backorder_allocator.errors import LeaseLostError
 from backorder_allocator.events import SealedEvent
 from backorder_allocator.statements import Connection, run
@@ -37,24 +39,30 @@ async def give_lease_back(connection: Connection, holder: str, epoch: int) -> No
 
 async def events_to_publish(connection: Connection, position: Lease, limit: int) -> list[LoggedEvent]:
     """The next events after a position, in log order."""
-    return [
-        LoggedEvent(
-            row["seq"],
-            row["number"],
-            SealedEvent(
-                row["topic"],
-                row["key"],
-                row["version"],
-                row["id"],
-                row["type"],
-                row["occurred_at"],
-                row["caused_by"],
-                row["traceparent"],
-                row["value"],
-            ),
-        )
-        for row in await run(connection, "events_to_publish", position.journal, position.seq, limit)
-    ]
+    rows = await run(connection, "events_to_publish", position.journal, position.seq, limit)
+    return [LoggedEvent(row["seq"], row["number"], _event(row)) for row in rows]
+
+
+async def current_availability(connection: Connection, since: Lease, until: int, position: Lease) -> list[SealedEvent]:
+    """What is published, up to `position`, of each key of `availability` in the log after `since` and up to `until`."""
+    rows = await run(
+        connection, "current_availability", since.journal, since.seq, until, position.journal, position.seq
+    )
+    return [_event(row) for row in rows]
+
+
+def _event(row: asyncpg.Record) -> SealedEvent:
+    return SealedEvent(
+        row["topic"],
+        row["key"],
+        row["version"],
+        row["id"],
+        row["type"],
+        row["occurred_at"],
+        row["caused_by"],
+        row["traceparent"],
+        row["value"],
+    )
 
 
 async def move(connection: Connection, position: Lease) -> None:

@@ -2,12 +2,15 @@
 
 Its position moves only after Kafka has acknowledged, so a crash repeats events (with the same ids) and loses none.
 Whoever takes the lease over gets a new epoch; one that was frozen and wakes up can't move the position any more.
+What it still had on its way to Kafka may arrive behind newer events. Subscribers see that by the version; but on the
+compacted topic `availability` the last one stays, so what is current there is published again.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from time import monotonic
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -15,8 +18,8 @@ from aiokafka.errors import KafkaError
 from backorder_allocator import dead_letters, log, telemetry
 from backorder_allocator.connections import MAX_REQUEST_BYTES
 from backorder_allocator.dead_letters import DeadLetterRow, Headers
-from backorder_allocator.errors import NotReadyError
-from backorder_allocator.events import headers
+from backorder_allocator.errors import LeaseLostError, NotReadyError
+from backorder_allocator.events import SealedEvent, headers
 from backorder_allocator.fail_points import reached
 from backorder_allocator.log import Lease
 from backorder_allocator.statements import Connection
@@ -38,6 +41,16 @@ Message = tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """(topic with prefix, key, value, headers)."""
 
 
+@dataclass(frozen=True, slots=True)
+class InDoubt:
+    """What a producer before this one may still be writing: the log behind `since`, up to the seq `until`."""
+
+    since: Lease
+    until: int
+    over_at: float
+    """When it has given up at the latest (monotonic)."""
+
+
 class Relay:
     """Publishes the log while it holds the lease. `make_producer` gives a started idempotent producer with acks=all."""
 
@@ -48,18 +61,27 @@ class Relay:
         self.wake = asyncio.Event()
         self.producer: AIOKafkaProducer | None = None
         self.lease: Lease | None = None
+        self.lease_ends = 0.0
+        """By our own clock (monotonic), never later than by the database's."""
+        self.in_doubt: InDoubt | None = None
 
     async def turn(self, connection: Connection) -> bool:
         """Take or renew the lease and publish one portion. True if there may be more at once."""
+        asked = monotonic()
         lease = await log.take_lease(connection, self.holder, LEASE_SECONDS)
         if lease is None:
             self.lost()
+            self.in_doubt = None
             return False
         if self.lease is None or self.lease.epoch != lease.epoch:
             logs.info("publishes the log", epoch=lease.epoch, seq=lease.seq)
             telemetry.RELAY_HOLDER.set(1)
-        self.lease = lease
+            since = self.in_doubt.since if self.in_doubt else lease
+            self.in_doubt = InDoubt(since, lease.seq + EVENTS_AT_ONCE, asked + SEND_TIMEOUT_SECONDS)
+        self.lease, self.lease_ends = lease, asked + LEASE_SECONDS
         telemetry.RELAY_SEQ.set(lease.seq)
+        if self.in_doubt is not None and self.in_doubt.over_at <= asked:
+            await self.publish_availability_again(connection, self.in_doubt, lease)
         more_events = await self.publish_events(connection, lease)
         more_letters = await self.publish_dead_letters(connection, lease)
         return more_events or more_letters
@@ -68,17 +90,7 @@ class Relay:
         events = await log.events_to_publish(connection, lease, EVENTS_AT_ONCE)
         if not events:
             return False
-        await self.send(
-            [
-                (
-                    self.topic_prefix + logged.event.topic,
-                    logged.event.key.encode(),
-                    logged.event.value.encode(),
-                    list(headers(logged.event)),
-                )
-                for logged in events
-            ]
-        )
+        await self.send([self.message(logged.event) for logged in events])
         reached("relay.acked")
         last = events[-1]
         await log.move(connection, replace(lease, seq=last.seq, journal=last.journal))
@@ -86,6 +98,17 @@ class Relay:
         for logged in events:
             telemetry.PUBLISHED.labels(logged.event.topic).inc()
         return len(events) == EVENTS_AT_ONCE
+
+    async def publish_availability_again(self, connection: Connection, in_doubt: InDoubt, lease: Lease) -> None:
+        """Publish what is current of the keys that an earlier producer may have overwritten."""
+        events = await log.current_availability(connection, in_doubt.since, in_doubt.until, lease)
+        for start in range(0, len(events), EVENTS_AT_ONCE):
+            await self.send([self.message(event) for event in events[start : start + EVENTS_AT_ONCE]])
+        self.in_doubt = None
+        logs.info("published current availability again", keys=len(events))
+
+    def message(self, event: SealedEvent) -> Message:
+        return self.topic_prefix + event.topic, event.key.encode(), event.value.encode(), list(headers(event))
 
     async def publish_dead_letters(self, connection: Connection, lease: Lease) -> bool:
         letters = await dead_letters.unpublished(connection, DEAD_LETTERS_AT_ONCE)
@@ -134,6 +157,9 @@ class Relay:
         """Send all and wait for every acknowledgement; a send that is not awaited could be lost without a word."""
         if self.producer is None:
             self.producer = await self.make_producer()
+        if monotonic() > self.lease_ends:
+            # Frozen since: another process publishes now, and what we would send is old.
+            raise LeaseLostError("the lease ended before its events were sent")
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 await asyncio.gather(*[await enqueue(self.producer, message) for message in messages])

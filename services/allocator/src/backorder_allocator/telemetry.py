@@ -29,6 +29,15 @@ PUBLISHED = Counter("allocator_published_total", "Events and dead letters publis
 RELAY_SEQ = Gauge("allocator_relay_seq", "The relay's position in the event log, when this process holds the lease")
 RELAY_HOLDER = Gauge("allocator_relay_holder", "1 while this process publishes the log")
 RELAY_FAILURES = Counter("allocator_relay_failures_total", "Publishing tried again", ["cause"])
+PLANNER_RUNS = Counter("allocator_planner_runs_total", "Turns of the planner that found stale pools")
+PLANNER_SECONDS = Histogram("allocator_planner_seconds", "One turn of the planner", buckets=FAST)
+PROMISES_MOVED = Counter("allocator_promises_moved_total", "Lines whose date moved by a calendar day", ["cause"])
+STALE_POOLS = Gauge("allocator_stale_pools", "Pools that the planner found stale in its last turn, 1,000 at most")
+TIMERS_FIRED = Counter("allocator_timers_fired_total", "Timers that did their work", ["kind"])
+TIMER_LATE_SECONDS = Histogram(
+    "allocator_timer_late_seconds", "From when a timer was due until it was fired", buckets=(*FAST, 30, 60, 300, 3600)
+)
+PART_FAILURES = Counter("allocator_part_failures_total", "Planning or timers tried again", ["part", "cause"])
 LAST_BATCH = Gauge("allocator_last_batch_timestamp_seconds", "When the last batch was committed")
 
 

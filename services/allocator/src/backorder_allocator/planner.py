@@ -1,0 +1,123 @@
+"""The planner's loop: takes stale pools, the longest waiting first, a bounded number a turn, and has them planned.
+
+Bursts are conflated: a pool that changed a hundred times since the last turn is planned once. Several processes may
+plan at the same time; who comes second finds the pool changed or done, and leaves it.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from time import perf_counter
+
+import asyncpg
+
+from backorder_allocator import telemetry
+from backorder_allocator.connections import PASSING_DATABASE_ERRORS
+from backorder_allocator.loading import Context
+from backorder_allocator.parts import Setbacks
+from backorder_allocator.planning import commit, read_plans
+from backorder_allocator.plans import Plan
+from backorder_allocator.statements import run
+
+log = telemetry.logger(__name__)
+
+POOLS_A_TURN = 1000
+POOLS_AT_ONCE = 200
+LINES_AT_ONCE = 5000
+IDLE_SECONDS = 2.0
+"""How long it sleeps when nobody wakes it: another process may have left pools behind."""
+TRIES = 3
+"""So often a pool may change between its plan and the lock; then it is planned under the lock."""
+
+
+class Planner:
+    """Plans stale pools. `on_events` is called after a commit that has something to publish."""
+
+    name = "planner"
+
+    def __init__(self, context: Context, interval: float, on_events: Callable[[], None]) -> None:
+        self.context = context
+        self.interval = interval
+        self.on_events = on_events
+        self.wake = asyncio.Event()
+        self.ending = asyncio.Event()
+        self.lost: Counter[int] = Counter()
+        """How often in a row each pool changed while it was planned."""
+        self.setbacks: Setbacks[int] = Setbacks()
+
+    async def turn(self, connection: asyncpg.Connection) -> float:
+        return await self.run(connection, datetime.now(UTC))
+
+    async def run(self, connection: asyncpg.Connection, at: datetime) -> float:
+        """Plan the pools that are stale, at a time. Gives how many seconds it may sleep; 0: there is more at once."""
+        started = perf_counter()
+        rows = await run(connection, "stale_pools", POOLS_A_TURN, list(self.setbacks.resting()))
+        telemetry.STALE_POOLS.set(len(rows))
+        if not rows:
+            return IDLE_SECONDS
+        done = 0
+        for ids in portions([(row["pool_id"], row["waiting"] if row["causes"] else 0) for row in rows]):
+            done += await self.attempt(connection, ids, at)
+        telemetry.PLANNER_RUNS.inc()
+        telemetry.PLANNER_SECONDS.observe(perf_counter() - started)
+        return 0 if done and len(rows) == POOLS_A_TURN else IDLE_SECONDS
+
+    def failing(self) -> int:
+        return len(self.setbacks)
+
+    async def attempt(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> int:
+        """Plan pools; where one of them can't be planned, the others are. Gives how many are done."""
+        if self.ending.is_set():
+            return 0
+        try:
+            return await self.plan(connection, ids, at)
+        except PASSING_DATABASE_ERRORS:
+            raise
+        except Exception as error:
+            if len(ids) > 1:
+                return sum([await self.attempt(connection, [pool_id], at) for pool_id in ids])
+            self.setbacks.failed(ids[0])
+            telemetry.PART_FAILURES.labels(self.name, type(error).__name__).inc()
+            log.error("a pool can't be planned: this error does not pass by itself", pool_id=ids[0], exc_info=error)
+            return 0
+
+    async def plan(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> int:
+        done = await self.go_on(connection, ids, await read_plans(connection, ids, at, self.context.rules), at)
+        for pool_id in [each for each in ids if self.lost[each] >= TRIES]:
+            done += await self.go_on(connection, [pool_id], None, at)
+        return done
+
+    async def go_on(
+        self, connection: asyncpg.Connection, ids: Sequence[int], planned: Mapping[int, Plan] | None, at: datetime
+    ) -> int:
+        """Commit plans, a bounded number of lines in each transaction, until nothing is left of them."""
+        done = 0
+        while ids and not self.ending.is_set():
+            result = await commit(connection, ids, planned, at, LINES_AT_ONCE, self.context)
+            done += len(result.done)
+            self.lost.update(result.lost)
+            for pool_id in set(ids).difference(result.lost, result.left):
+                # Done, by this process or another.
+                del self.lost[pool_id]
+                self.setbacks.succeeded(pool_id)
+            for cause, lines in result.told.items():
+                telemetry.PROMISES_MOVED.labels(cause).inc(lines)
+            if result.events:
+                self.on_events()
+            ids, planned = list(result.left), result.left
+        return done
+
+
+def portions(pools: Sequence[tuple[int, int]]) -> Iterator[list[int]]:
+    """Pools (id, units that wait) cut into what is planned together: many short queues, or one long one."""
+    portion: list[int] = []
+    units = 0
+    for pool_id, waiting in pools:
+        if portion and (len(portion) == POOLS_AT_ONCE or units + waiting > LINES_AT_ONCE):
+            yield portion
+            portion, units = [], 0
+        portion.append(pool_id)
+        units += waiting
+    if portion:
+        yield portion

@@ -1,0 +1,117 @@
+"""The plans of stale pools, from their rows: in one snapshot without locks, or under the locks of the pools."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from backorder_allocator import store
+from backorder_allocator.availability import Shown
+from backorder_allocator.decision import Rules
+from backorder_allocator.moves import Move, moves, needs_plan
+from backorder_allocator.promises import Coming, Lead, Projection, Waiting, project
+from backorder_allocator.state import Pool, PoolKey
+from backorder_allocator.statements import Connection, run
+
+
+@dataclass(frozen=True, slots=True)
+class StalePool:
+    """A pool as the planner reads it; `pool` is without what only decisions need."""
+
+    pool: Pool
+    pool_id: int
+    revision: int
+    is_stale: bool
+    shown: Shown | None
+    """Its availability as last published."""
+    availability_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The lines of one pool that move, in rank order, planned at a revision of it."""
+
+    revision: int
+    moves: Sequence[Move] = ()
+
+
+async def read_pools(connection: Connection, ids: Iterable[int], rules: Rules) -> list[StalePool]:
+    """Pools with the policies that were applied to them."""
+    rows = await run(connection, "pools_to_plan", list(ids))
+    with_policy = {row["sku"] for row in rows if row["policy_revision"]}
+    policies = await store.policies_of(connection, with_policy) if with_policy else {}
+    return [
+        StalePool(
+            Pool(
+                PoolKey(row["sku"], row["location"]),
+                row["pool_id"],
+                row["on_hand"],
+                row["allocated"],
+                row["waiting"],
+                policy=policies[row["sku"]].policy if row["policy_revision"] else rules.default_policy,
+                safety_stock=row["safety_stock"],
+                over=row["preorder_over"],
+                named=row["named"],
+                causes=store.causes_of(row["causes"]),
+            ),
+            row["pool_id"],
+            row["revision"],
+            row["stale_since"] is not None,
+            _shown(row["shown"]),
+            row["availability_version"],
+        )
+        for row in rows
+    ]
+
+
+async def read_projections(
+    connection: Connection, pools: Sequence[StalePool], at: datetime, rules: Rules
+) -> dict[int, Projection]:
+    """What pools can give by when, seen from `at`, by pool id."""
+    coming: dict[PoolKey, list[Coming]] = {each.pool.key: [] for each in pools}
+    for supply in (await store.supplies_to_come(connection, [each.pool_id for each in pools])).values():
+        seen = supply.coming(at)
+        if supply.pool is not None and seen is not None:
+            coming[supply.pool].append(seen)
+    return {each.pool_id: project(each.pool.unassigned, coming[each.pool.key], at, rules.promises) for each in pools}
+
+
+async def make_plans(connection: Connection, pools: Iterable[StalePool], at: datetime, rules: Rules) -> dict[int, Plan]:
+    """The plans of those pools that need one, by pool id."""
+    to_plan = [each for each in pools if each.is_stale and needs_plan(each.pool, at)]
+    if not to_plan:
+        return {}
+    projections = await read_projections(connection, to_plan, at, rules)
+    queues: dict[int, list[Waiting]] = {each.pool_id: [] for each in to_plan}
+    in_preorder = [each.pool_id for each in to_plan if each.pool.takes_preorders(at)]
+    for row in await run(connection, "queues_to_plan", list(queues), in_preorder):
+        lead = None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"])
+        queues[row["pool_id"]].append(
+            Waiting(
+                row["order_id"],
+                row["line_no"],
+                row["quantity_waiting"],
+                row["placed_at"],
+                row["promised_at"],
+                row["first_promised_at"],
+                lead,
+            )
+        )
+    return {
+        each.pool_id: Plan(each.revision, moves(each.pool, queues[each.pool_id], projections[each.pool_id], at))
+        for each in to_plan
+    }
+
+
+def shown_as_json(shown: Shown) -> str:
+    next_at = shown.next_promise_at
+    return json.dumps(asdict(shown) | {"next_promise_at": None if next_at is None else next_at.isoformat()})
+
+
+def _shown(text: str | None) -> Shown | None:
+    if text is None:
+        return None
+    kept = json.loads(text)
+    next_at = kept["next_promise_at"]
+    kept["next_promise_at"] = None if next_at is None else datetime.fromisoformat(next_at)
+    return Shown(**kept)

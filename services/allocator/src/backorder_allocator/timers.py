@@ -1,0 +1,93 @@
+"""What happens by itself at a time: due timers are found without locks and fired one by one, each in a transaction.
+
+Several processes may find the same timer; whoever locks it first fires it, and it is gone for the others.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import asyncpg
+
+from backorder_allocator import batches, store, telemetry
+from backorder_allocator.connections import PASSING_DATABASE_ERRORS
+from backorder_allocator.decision import EscalationDue, ReleaseDue, SupplyDue, Timer
+from backorder_allocator.loading import Context
+from backorder_allocator.parts import Setbacks
+from backorder_allocator.ranking import EARLIEST
+from backorder_allocator.statements import run
+
+log = telemetry.logger(__name__)
+
+TIMERS_AT_ONCE = 100
+LONGEST_SLEEP_SECONDS = 2.0
+"""Another process may have set a timer that is due before all that were known."""
+
+
+class Timers:
+    """Fires timers when they are due. `on_commit` is called after each."""
+
+    name = "timers"
+    interval = 0.05
+
+    def __init__(self, context: Context, on_commit: Callable[[], None]) -> None:
+        self.context = context
+        self.on_commit = on_commit
+        self.wake = asyncio.Event()
+        self.ending = asyncio.Event()
+        self.setbacks: Setbacks[Timer] = Setbacks()
+
+    async def turn(self, connection: asyncpg.Connection) -> float:
+        """Fire what is due now."""
+        now = datetime.now(UTC)
+        resting = self.setbacks.resting()
+        last = (EARLIEST, "", "", "")
+        while True:
+            rows = await run(connection, "due_timers", now, TIMERS_AT_ONCE, *last)
+            due = [row for row in rows if timer_of(row) not in resting]
+            for row in due:
+                if self.ending.is_set():
+                    return LONGEST_SLEEP_SECONDS
+                await self.attempt(connection, timer_of(row), row["due_at"])
+            if len(rows) < TIMERS_AT_ONCE:
+                break
+            if due:
+                return 0
+            last = tuple(rows[-1])
+        next_at: datetime | None = (await run(connection, "next_timer", now))[0]["due_at"]
+        if next_at is None:
+            return LONGEST_SLEEP_SECONDS
+        return min(LONGEST_SLEEP_SECONDS, max(0.001, (next_at - datetime.now(UTC)).total_seconds()))
+
+    def failing(self) -> int:
+        return len(self.setbacks)
+
+    async def attempt(self, connection: asyncpg.Connection, timer: Timer, due: datetime) -> None:
+        """Fire a timer; one that can't be fired rests, so that the others are."""
+        try:
+            await self.fire(connection, timer, due)
+        except PASSING_DATABASE_ERRORS:
+            raise
+        except Exception as error:
+            self.setbacks.failed(timer)
+            telemetry.PART_FAILURES.labels(self.name, type(error).__name__).inc()
+            log.error("a timer can't be fired: this error does not pass by itself", timer=timer.cause, exc_info=error)
+
+    async def fire(self, connection: asyncpg.Connection, timer: Timer, due: datetime) -> None:
+        now = datetime.now(UTC)
+        if await batches.fire(connection, timer, due, self.context, now):
+            telemetry.TIMERS_FIRED.labels(store.timer_row(timer)[0]).inc()
+            telemetry.TIMER_LATE_SECONDS.observe((now - due).total_seconds())
+            self.on_commit()
+        self.setbacks.succeeded(timer)
+
+
+def timer_of(row: asyncpg.Record) -> Timer:
+    """The timer of a row; what its columns mean is said where they are written, in `store.timer_row`."""
+    match row["kind"]:
+        case "escalate":
+            return EscalationDue(row["subject"])
+        case "release":
+            return ReleaseDue(row["subject"])
+        case _:
+            return SupplyDue(row["supply_id"], row["subject"])
