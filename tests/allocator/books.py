@@ -1,9 +1,10 @@
 """The books of a story: what must balance after every message, whatever was decided."""
 
 from collections import Counter
+from dataclasses import replace
 
 from backorder_allocator.decision import Decision, Event
-from backorder_allocator.state import PoolKey, State
+from backorder_allocator.state import Order, PoolKey, State
 
 LineKey = tuple[str, int]
 TOLD_IN_THIS_ORDER = (
@@ -45,6 +46,7 @@ class Books:
                 self.on_hand[now.pool] -= now.shipped - (known.shipped if known else 0)
         self._agree_with_lines(decision.state)
         self._agree_with_pools(decision.state)
+        see_that_the_store_is_told(before, decision)
 
     def _note(self, event: Event) -> None:
         version = event.version
@@ -99,3 +101,26 @@ def lines_of(event: Event) -> list[LineKey]:
         return []
     numbers = [each.line_no for each in fields["lines"]] if "lines" in fields else [fields["line_no"]]
     return [(fields["order_id"], number) for number in numbers]
+
+
+def see_that_the_store_is_told(before: State, decision: Decision) -> None:
+    """Every row that is another one after the message is among those that are written."""
+    after = decision.state
+    told_lines = decision.new_lines.keys() | decision.changed_lines.keys()
+    for order_id, order in after.orders.items():
+        known = before.orders.get(order_id)
+        if order != known:
+            for number, line in order.lines.items():
+                assert (order_id, number) in told_lines or (known and line == known.lines.get(number))
+            if known is None:
+                assert order_id in decision.new_orders
+            elif row_of(order) != row_of(known):
+                assert order_id in decision.new_orders or order_id in decision.changed_orders
+    assert {key for key, pool in after.pools.items() if pool != before.pools.get(key)} <= decision.pools.keys()
+    assert {key for key, each in after.supplies.items() if each != before.supplies.get(key)} <= decision.supplies.keys()
+    assert {sku for sku, each in after.policies.items() if each != before.policies.get(sku)} <= decision.policies.keys()
+
+
+def row_of(order: Order) -> Order:
+    """The order without what has rows of its own."""
+    return replace(order, lines={}, early_cancels=(), early_shipments=())
