@@ -1,15 +1,23 @@
-"""What operators ask: where does everything stand, who waits and why, what happened to this order."""
+"""What operators ask: where does everything stand, who waits and why, which supplier is late."""
 
-import json as json_module
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from backorder_allocator import connections
+import asyncpg
+
+from backorder_allocator import connections, reading, words
+from backorder_allocator.decision import Rules
+from backorder_allocator.errors import ConfigurationError
 from backorder_allocator.migrate import require_current
 from backorder_allocator.output import as_json, show_table
+from backorder_allocator.promises import Lead, Promise, PromiseRules, Waiting, plan, project
 from backorder_allocator.ranking import sentence
+from backorder_allocator.reading import PoolNow
 from backorder_allocator.settings import Settings
+from backorder_allocator.state import Supply
 from backorder_allocator.statements import Connection, run
 
 Result = TypeVar("Result")
@@ -38,6 +46,12 @@ async def status(connection: Connection) -> dict[str, Any]:
     return row | {"cursors": [dict(cursor) for cursor in await run(connection, "all_cursors")]}
 
 
+async def positions(connection: Connection) -> dict[tuple[str, int], int]:
+    """How far each input partition is worked."""
+    rows = await run(connection, "all_cursors")
+    return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+
 def show_status(found: dict[str, Any], *, json: bool) -> None:
     if json:
         as_json(found)
@@ -46,13 +60,104 @@ def show_status(found: dict[str, Any], *, json: bool) -> None:
     show_table(found["cursors"], json=False, title="done up to")
 
 
-async def queue(connection: Connection, sku: str, location: str | None, limit: int) -> list[dict[str, Any]]:
-    """The pools of a SKU, each with its first `limit` waiting lines in the order in which they are served."""
-    pools = [dict(row) for row in await run(connection, "pools_of_sku", sku, location)]
-    for pool in pools:
-        rows = await run(connection, "queue_of_pool", pool.pop("pool_id"), limit)
-        pool["queue"] = [dict(row) | {"why": sentence(row["head_start"], row["head_start_reason"])} for row in rows]
-    return pools
+async def queue(
+    connection: Connection, sku: str, location: str | None, limit: int, rules: Rules, now: datetime
+) -> list[dict[str, Any]]:
+    """The pools of a SKU, what is to come for them, and their first `limit` waiting lines in the order of serving.
+
+    Dates are planned anew from the rows. Raises ConfigurationError for a SKU that nobody named.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        pools = await reading.pools_of(connection, [sku], rules.default_policy, location)
+        if not pools:
+            where = "" if location is None else f" at {location}"
+            raise ConfigurationError(f"SKU {sku}{where} is not known: no order, stock or supply has named it")
+        supplies = await reading.supplies_of(connection, [each.pool_id for each in pools])
+        lines = {each.pool_id: await run(connection, "queue_of_pool", each.pool_id, limit) for each in pools}
+    return [_pool(each, supplies.get(each.pool.key, []), lines[each.pool_id], rules.promises, now) for each in pools]
+
+
+def _pool(
+    found: PoolNow, supplies: Sequence[Supply], lines: Sequence[asyncpg.Record], rules: PromiseRules, now: datetime
+) -> dict[str, Any]:
+    """One pool. The promises of the first lines of a queue don't depend on the lines behind."""
+    pool = found.pool
+    coming = [each for supply in supplies if (each := supply.coming(now)) is not None]
+    projection = project(pool.unassigned, coming, now, rules)
+    dates = dict(zip(projection.supply_ids, projection.dates, strict=True))
+    queue = [
+        Waiting(
+            row["order_id"],
+            row["line_no"],
+            row["quantity_waiting"],
+            row["placed_at"],
+            row["promised_at"],
+            row["first_promised_at"],
+            None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
+        )
+        for row in lines
+    ]
+    policy = asdict(pool.policy)
+    release_at = pool.policy.release_at if pool.takes_preorders(now) else None
+    promises = plan(
+        queue, projection, lead_time_days=pool.policy.default_lead_time_days, release_at=release_at, now=now
+    )
+    return {
+        "sku": pool.key.sku,
+        "location": pool.key.location,
+        "on_hand": pool.on_hand,
+        "allocated": pool.allocated,
+        "available": pool.available,
+        "safety_stock": pool.safety_stock,
+        "waiting": pool.waiting,
+        "counted_at": pool.counted_at,
+        "is_planned": found.is_planned,
+        "policy": policy | {"words": words.of_policy(pool, now)},
+        "supplies": [
+            {
+                "supply_id": supply.key.supply_id,
+                "supplier": supply.supplier,
+                "quantity": supply.quantity,
+                "received": supply.received,
+                "to_come": supply.to_come,
+                "expected_at": supply.expected_at,
+                "first_expected_at": supply.first_expected_at,
+                "overdue": any(each.overdue for each in coming if each.supply_id == supply.key.supply_id),
+                "counts_at": dates.get(supply.key.supply_id),
+            }
+            for supply in supplies
+        ],
+        "queue": [_line(row, promised) for row, promised in zip(lines, promises, strict=True)],
+    }
+
+
+def _line(row: asyncpg.Record, planned: Promise) -> dict[str, Any]:
+    return {
+        "place": row["place"],
+        "order_id": row["order_id"],
+        "line_no": row["line_no"],
+        "quantity_waiting": row["quantity_waiting"],
+        "quantity_ordered": row["quantity_ordered"],
+        "placed_at": row["placed_at"],
+        "ranked_at": row["ranked_at"],
+        "head_start": row["head_start"],
+        "head_start_reason": row["head_start_reason"],
+        "why": sentence(row["head_start"], row["head_start_reason"]),
+        "promised_at": row["promised_at"],
+        "first_promised_at": row["first_promised_at"],
+        "planned_at": planned.at,
+        "covered_by": covered_by(planned),
+        "supply_id": planned.supply_id,
+    }
+
+
+def covered_by(planned: Promise) -> str | None:
+    """What a date leans on: stock, a supply, or nothing but the lead time. None where it is unknown."""
+    if planned.at is None:
+        return None
+    if planned.lead is not None:
+        return "lead_time"
+    return "stock" if planned.supply_id is None else "supply"
 
 
 def show_queue(found: list[dict[str, Any]], *, json: bool) -> None:
@@ -60,87 +165,30 @@ def show_queue(found: list[dict[str, Any]], *, json: bool) -> None:
         as_json(found)
         return
     for pool in found:
+        safety = f", safety stock {pool['safety_stock']}" if pool["safety_stock"] else ""
         print(
-            f"{pool['sku']} at {pool['location']}: {pool['on_hand']} on hand, {pool['allocated']} allocated, "
+            f"{pool['sku']} at {pool['location']}: {pool['on_hand']} on hand, {pool['allocated']} allocated{safety}, "
             f"{pool['available']} available, {pool['waiting']} waiting"
         )
-        columns = ("place", "order_id", "line_no", "quantity_waiting", "quantity_ordered", "placed_at", "why")
-        show_table([{name: row[name] for name in columns} for row in pool["queue"]], json=False)
-
-
-async def explain(connection: Connection, order_id: str) -> dict[str, Any] | None:
-    """An order, its lines, its cancels and every event about it with its cause; None if nobody named the order yet."""
-    orders = await run(connection, "order_by_id", order_id)
-    if not orders:
-        return None
-    order = dict(orders[0])
-    order["why"] = sentence(order["head_start"], order["head_start_reason"])
-    lines = [
-        dict(row) | {"releases": json_module.loads(row["releases"])}
-        for row in await run(connection, "lines_by_order", order_id)
-    ]
-    events = [
-        dict(row) | {"value": json_module.loads(row["value"])}
-        for row in await run(connection, "events_by_order", order_id)
-    ]
-    cancels = [
-        dict(row) | {"body": json_module.loads(row["body"])}
-        for row in await run(connection, "cancels_by_order", order_id)
-    ]
-    return {"order": order, "lines": lines, "cancels": cancels, "events": events}
-
-
-def show_explanation(found: dict[str, Any], *, json: bool) -> None:
-    if json:
-        as_json(found)
-        return
-    order = found["order"]
-    if order["placed_at"] is None:
-        print(f"order {order['order_id']} has not arrived yet; a cancel that came before it waits for it")
-    else:
-        print(f"order {order['order_id']}, placed at {order['placed_at'].isoformat()}, delivery {order['delivery']}")
-        print(order["why"])
-    hidden = {"quantity_shipped", "releases"}
-    show_table(
-        [{k: v for k, v in line.items() if k not in hidden} for line in found["lines"]], json=False, title="lines"
-    )
-    for cancel in found["cancels"]:
-        early = "before its order, which was born with it" if cancel["early"] else "after its order"
-        print(f"cancel {cancel['id']} at {cancel['cancelled_at'].isoformat()} came {early}")
-    rows = [
-        {
-            "seq": event["seq"],
-            "at": event["occurred_at"],
-            "what": event["type"],
-            "line": event["value"].get("line_no", ""),
-            "detail": _detail(event["value"]),
-            "because of": event["caused_by"],
-        }
-        for event in found["events"]
-    ]
-    show_table(rows, json=False, title="decisions")
-
-
-def _detail(value: dict[str, Any]) -> str:
-    """One event in words."""
-    match value["type"]:
-        case "AllocationReleased":
-            units = ", ".join(f"line {line['line_no']}: {line['quantity']}" for line in value["lines"])
-            return f"release {value['release_no']}: {units}" + (
-                "; nothing more is to come" if value["complete"] else ""
+        print(f"policy: {pool['policy']['words']}")
+        for each in pool["supplies"]:
+            late = ", overdue" if each["overdue"] else ""
+            leans = "" if each["counts_at"] else "; no promise leans on it"
+            print(
+                f"to come: {each['to_come']} of {each['quantity']} by {each['supplier']} (supply {each['supply_id']}), "
+                f"expected at {words.moment(each['expected_at'])}{late}{leans}"
             )
-        case "AllocationRevoked":
-            of = "held units" if value["release_no"] is None else f"release {value['release_no']}"
-            return f"{value['quantity']} of {of}: {value['reason']}"
-        case "BackorderCreated":
-            waiting = f"{value['quantity']} begin to wait ({value['reason']})"
-            return f"{waiting}; {value['quantity_waiting']} of {value['quantity_ordered']} wait"
-        case "BackorderFilled":
-            held = f", held ({value['held']})" if value["held"] else ""
-            return f"{value['quantity']} filled{held}; {value['quantity_waiting']} still wait"
-        case "BackorderCancelled":
-            return f"{value['quantity']} cancelled by {value['by']}; {value['quantity_waiting']} still wait"
-        case "BackorderRejected":
-            return f"{value['quantity']} rejected: {value['reason']}"
-        case other:
-            return str(other)
+        columns = ("place", "order_id", "line_no", "quantity_waiting", "quantity_ordered", "placed_at", "promised_at")
+        show_table(
+            [
+                {name: row[name] for name in columns}
+                | {"covered_by": row["supply_id"] or row["covered_by"], "why": row["why"]}
+                for row in pool["queue"]
+            ],
+            json=False,
+        )
+
+
+async def suppliers(connection: Connection, now: datetime) -> list[dict[str, Any]]:
+    """How each supplier keeps its dates. Keys are documented in the README."""
+    return [dict(row) for row in await run(connection, "suppliers", now)]

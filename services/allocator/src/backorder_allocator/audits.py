@@ -2,11 +2,14 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from backorder_allocator import rules_json
 from backorder_allocator.output import as_json, show_table
+from backorder_allocator.promises import Coming, Projection, PromiseRules, project
+from backorder_allocator.ranking import EARLIEST
 from backorder_allocator.state import PoolKey, Rank
 from backorder_allocator.statements import Connection, run, stream
 
@@ -16,11 +19,22 @@ BY_SQL = {
     "stock is conserved": "audit_stock_is_conserved",
     "line quantities add up": "audit_line_quantities_add_up",
     "counters equal their sums": "audit_counters_equal_sums",
+    "queues by day equal their sums": "audit_queue_days_equal_sums",
+    "supplies equal their receipts": "audit_supplies_equal_receipts",
     "no unit rests while a line waits": "audit_no_unit_rests",
     "held units have a reason": "audit_held_units_have_a_reason",
+    "pools follow their policy": "audit_pools_follow_their_policy",
+    "timers stand": "audit_timers_stand",
+    "what came early waits": "audit_what_came_early_waits",
+    "shipments add up": "audit_shipments_add_up",
     "releases add up to what was told": "audit_releases_add_up",
+    "rejections add up to what was told": "audit_rejections_add_up",
+    "promises are as told": "audit_promises_are_as_told",
+    "availability is as told": "audit_availability_is_as_told",
+    "nobody loses by a receipt or another's cancel": "audit_nobody_loses_by_others",
     "versions have no gap": "audit_versions_have_no_gap",
     "the log has no gap": "audit_log_has_no_gap",
+    "the journal says what happened": "audit_journal_says_what_happened",
     "every input is worked once": "audit_inputs_are_worked_once",
 }
 
@@ -45,22 +59,32 @@ class Check:
 async def audit(connection: Connection) -> list[Check]:
     """Check every rule against one snapshot of the database."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        checks = []
-        for rule, statement in BY_SQL.items():
-            row = (await run(connection, statement))[0]
-            checks.append(Check(rule, row["checked"], row["broken"], row["examples"] or []))
-        now_waiting = {
-            (row["order_id"], row["line_no"]): row["quantity_waiting"]
-            for row in await run(connection, "audit_waiting_lines")
-        }
-        checks.extend(await replay_queues(stream(connection, "audit_backorder_events"), now_waiting))
-        return checks
+        return await check(connection)
+
+
+async def check(connection: Connection) -> list[Check]:
+    """Check every rule, in the caller's transaction."""
+    checks = []
+    for rule, statement in BY_SQL.items():
+        row = (await run(connection, statement))[0]
+        checks.append(Check(rule, row["checked"], row["broken"], row["examples"] or []))
+    now_waiting = {
+        (row["order_id"], row["line_no"]): row["quantity_waiting"]
+        for row in await run(connection, "audit_waiting_lines")
+    }
+    checks.extend(await replay_queues(stream(connection, "audit_backorder_events"), now_waiting))
+    rules = [rules_json.load(row["body"]).promises for row in await run(connection, "audit_rules")]
+    supplies = await run(connection, "audit_supplies_to_come")
+    lines = stream(connection, "audit_promised_lines")
+    checks.append(await no_supply_covers_two(lines, supplies, rules[0] if rules else PromiseRules()))
+    return checks
 
 
 async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str, int], int]) -> list[Check]:
     """Walk the log once: nobody was served before one ahead of them in rank, and events add up to what waits now.
 
     Memory grows with the lines that wait at one time, not with the log.
+    What the warehouse shipped of its own accord was served out of turn.
     """
     served_in_turn = Check("the first in rank is served first")
     adds_up = Check("events add up to what waits")
@@ -79,7 +103,7 @@ async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str,
             # Lines that no longer wait are dropped when they come to the front.
             while queue and not waiting.get((queue[0][1], queue[0][2])):
                 heapq.heappop(queue)
-            first = queue[0] if queue else None
+            first = queue[0] if queue and not event["shipped"] else None
             served_in_turn.found(first is not None and first < rank, f"{where}: order {first and first[1]} was ahead")
         if not before and after:
             heapq.heappush(queue, rank)
@@ -92,6 +116,38 @@ async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str,
         what = f"order {line[0]} line {line[1]}: {by_line} wait, events say {by_events}"
         adds_up.found(by_events != by_line, what)
     return [served_in_turn, adds_up]
+
+
+async def no_supply_covers_two(lines: AsyncIterator[Any], supplies: Iterable[Any], rules: PromiseRules) -> Check:
+    """Pour what is to come over each queue anew: no line is promised before the day (UTC) on which that reaches it.
+
+    Read so that time alone breaks nothing: a supply counts from its date on whatever the clock says, and an overdue
+    one, where promises may lean on it, from the beginning. `lines` in rank order, pool by pool.
+    """
+    check = Check("no supply covers two promises")
+    coming: defaultdict[int, list[Coming]] = defaultdict(list)
+    for row in supplies:
+        if row["overdue"] and rules.overdue_after is None:
+            continue
+        expected_at = EARLIEST if row["overdue"] else row["expected_at"]
+        coming[row["pool_id"]].append(Coming(row["supply_id"], row["to_come"], expected_at, overdue=False))
+    pool_id: int | None = None
+    projection = Projection(EARLIEST, 0, (), (), ())
+    wanted = 0
+    async for line in lines:
+        if line["pool_id"] != pool_id:
+            pool_id = line["pool_id"]
+            projection = project(line["start"], coming[line["pool_id"]], EARLIEST, PromiseRules())
+            wanted = 0
+        wanted += line["quantity_waiting"]
+        covered = projection.covered(wanted)
+        earliest = line["lead_at"] if covered is None else covered[0]
+        promised = line["promised_at"]
+        too_early = promised is not None and (earliest is None or promised.date() < earliest.date())
+        reached = "no supply reaches it" if earliest is None else f"units reach it at {earliest.isoformat()}"
+        what = f"order {line['order_id']} line {line['line_no']} ({line['sku']} at {line['location']})"
+        check.found(too_early, f"{what} is promised {promised and promised.isoformat()}, {reached}")
+    return check
 
 
 def show(checks: list[Check], *, json: bool) -> None:

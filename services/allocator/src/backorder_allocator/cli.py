@@ -5,27 +5,34 @@ Exit codes: 0 fine, 1 it found a problem, 2 wrong usage, settings or set-up, 3 t
 
 import asyncio
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import asyncpg
 import typer
 from aiokafka.errors import KafkaError
+from typer.core import TyperCommand
 
 from backorder_allocator import (
     answers,
     app,
+    arguments,
     audits,
     connections,
     dead_letters,
+    explaining,
     migrate,
     redriving,
     settings,
     telemetry,
     topics,
+    what_if,
 )
 from backorder_allocator.errors import ConfigurationError, NotReadyError
+from backorder_allocator.lag import lag
 from backorder_allocator.output import as_json, show_table
 from backorder_allocator.statements import Connection
 
@@ -151,18 +158,93 @@ def queue(
     limit: Annotated[int, typer.Option(min=1)] = 100,
     json: Json = False,
 ) -> None:
-    """Who waits for a SKU, in the order in which they will be served, and why."""
-    found = _run(answers.with_connection(_load(), lambda connection: answers.queue(connection, sku, location, limit)))
-    answers.show_queue(found, json=json)
+    """Who waits for a SKU, in the order in which they will be served, and why; what is to come, and for whom."""
+    loaded = _load()
+    rules, now = loaded.rules(), datetime.now(UTC)
+    ask = partial(answers.queue, sku=sku, location=location, limit=limit, rules=rules, now=now)
+    answers.show_queue(_run(answers.with_connection(loaded, ask)), json=json)
 
 
 @cli.command()
 def explain(order_id: str, json: Json = False) -> None:
     """Everything that was decided about an order, with its causes."""
-    found = _run(answers.with_connection(_load(), lambda connection: answers.explain(connection, order_id)))
+    found = _run(answers.with_connection(_load(), partial(explaining.explain, order_id=order_id)))
     if found is None:
         raise typer.Exit(_say(f"order {order_id} is not known", 1))
-    answers.show_explanation(found, json=json)
+    explaining.show(found, json=json)
+
+
+@cli.command("suppliers")
+def suppliers_command(json: Json = False) -> None:
+    """How each supplier keeps its dates: receipts against the date announced first, and what is overdue now."""
+    show_table(_run(answers.with_connection(_load(), partial(answers.suppliers, now=datetime.now(UTC)))), json=json)
+
+
+@cli.command("lag")
+def lag_command(json: Json = False) -> None:
+    """How far each input partition is behind its log. Needs Kafka."""
+    loaded = _load()
+    show_table(_run(_lag(loaded)), json=json)
+
+
+async def _lag(loaded: settings.Settings) -> list[dict[str, Any]]:
+    return await lag(loaded, await answers.with_connection(loaded, answers.positions))
+
+
+class _InTheOrderGiven(TyperCommand):
+    """Remembers in which order options were given, of different ones too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        ctx.meta["given"] = [option.name for option in given]
+        return super().parse_args(ctx, args)
+
+
+@cli.command("what-if", cls=_InTheOrderGiven)
+def what_if_command(
+    context: typer.Context,
+    receive: Annotated[
+        list[str] | None, typer.Option(metavar="SKU=UNITS[@LOCATION]", help="Units arrive: X=40@main.")
+    ] = None,
+    delay: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SUPPLY[/SKU]=TIME", help="A supply comes later: S-17=7d; earlier: S-17=-2d."),
+    ] = None,
+    order: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="An OrderPlaced message as JSON is placed.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Who would gain, who would lose and which dates would move, by the real rules. Nothing is written.
+
+    All options may be given several times; they happen one after the other, in the order given.
+    """
+    loaded = _load()
+    now = datetime.now(UTC)
+    rest: dict[str, list[what_if.Idea]] = {
+        "receive": [_understood(arguments.receipt, text) for text in reversed(receive or ())],
+        "delay": [_understood(arguments.delay, text) for text in reversed(delay or ())],
+        "order": [_order_of(path, now) for path in reversed(order or ())],
+    }
+    ideas = [rest[name].pop() for name in context.meta["given"] if name in rest]
+    if not ideas:
+        raise typer.BadParameter("what if what? Give --receive, --delay or --order")
+    ask = partial(what_if.what_if, ideas=ideas, rules=loaded.rules(), now=now)
+    what_if.show(_run(answers.with_connection(loaded, ask)), json=json)
+
+
+def _understood(read: Callable[[str], Result], text: str) -> Result:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _order_of(path: Path, now: datetime) -> what_if.Idea:
+    try:
+        return arguments.order(path.read_text(encoding="utf-8"), now)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path}: {error}") from None
 
 
 @cli.command()
@@ -235,4 +317,18 @@ async def _redrive(
     letters = await dead_letters.find(
         connection, dead_letter_id=dead_letter_id, reason=reason, resolved_too=dead_letter_id is not None, limit=limit
     )
-    return [row async for row in redriving.drive(connection, loaded.head_start_rules(), letters, dry_run=dry_run)]
+    return [row async for row in redriving.drive(connection, loaded.rules(), letters, dry_run=dry_run)]
+
+
+@dlq.command("purge")
+def dlq_purge(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="Such as 30d or 36h.")],
+    json: Json = False,
+) -> None:
+    """Forget dead letters that are older than that, driven again or not: they may hold contact data."""
+    before = datetime.now(UTC) - _understood(arguments.span, older_than)
+    purged = _run(answers.with_connection(_load(), partial(dead_letters.purge, before=before)))
+    if json:
+        as_json({"purged": purged, "failed_before": before})
+    else:
+        typer.echo(f"purged: {purged}")

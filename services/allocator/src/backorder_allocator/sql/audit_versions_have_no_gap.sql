@@ -4,6 +4,7 @@ WITH per_key AS (
 ), counters AS (
     SELECT 'allocations' AS topic, order_id AS key, allocations_version AS last FROM orders WHERE allocations_version > 0
     UNION ALL SELECT 'backorders', order_id, backorders_version FROM orders WHERE backorders_version > 0
+    UNION ALL SELECT 'availability', location || ':' || sku, availability_version FROM pools WHERE availability_version > 0
     UNION ALL SELECT 'stock-alerts', sku, version FROM alert_versions
 ), found AS (
     SELECT k.first IS DISTINCT FROM 1 OR k.last <> k.events OR k.last IS DISTINCT FROM c.last AS broken,

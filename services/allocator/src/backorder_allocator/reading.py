@@ -1,0 +1,93 @@
+"""Pools as they are, read without locks for whoever asks: stock, policies, what is to come, whole queues."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from backorder_allocator import store
+from backorder_allocator.promises import Lead
+from backorder_allocator.ranking import LATEST
+from backorder_allocator.state import Line, Order, Policy, Pool, PoolKey, Supply
+from backorder_allocator.statements import Connection, run
+
+
+@dataclass(frozen=True, slots=True)
+class PoolNow:
+    """A pool and its row's id. `is_planned`: its promises and its availability are as published."""
+
+    pool: Pool
+    pool_id: int
+    is_planned: bool
+
+
+async def pools_of(
+    connection: Connection, skus: Iterable[str], default: Policy, location: str | None = None
+) -> list[PoolNow]:
+    """The pools of SKUs that an order, stock or a supply named; `default`: the policy of SKUs that have none."""
+    named = sorted(set(skus))
+    policies = await store.policies_of(connection, named)
+    return [
+        PoolNow(
+            Pool(
+                PoolKey(row["sku"], row["location"]),
+                row["pool_id"],
+                row["on_hand"],
+                row["allocated"],
+                row["waiting"],
+                row["counted_at"],
+                policies[row["sku"]].policy if row["sku"] in policies else default,
+                row["safety_stock"],
+                row["preorder_over"],
+                named=True,
+                low=row["low"],
+            ),
+            row["pool_id"],
+            row["stale_since"] is None,
+        )
+        for row in await run(connection, "named_pools", named, location)
+    ]
+
+
+async def supplies_of(connection: Connection, pool_ids: Iterable[int]) -> dict[PoolKey, list[Supply]]:
+    """What is to come, by pool, by date."""
+    found: dict[PoolKey, list[Supply]] = {}
+    for supply in (await store.supplies_to_come(connection, pool_ids)).values():
+        if supply.pool is not None:
+            found.setdefault(supply.pool, []).append(supply)
+    for supplies in found.values():
+        supplies.sort(key=lambda supply: (supply.expected_at or LATEST, supply.key.supply_id))
+    return found
+
+
+async def orders_of_queues(connection: Connection, pool_ids: Iterable[int]) -> dict[str, Order]:
+    """The orders that wait or hold units in these pools, with all their lines."""
+    orders: dict[str, Order] = {}
+    for row in await run(connection, "orders_of_queues", list(pool_ids)):
+        order = orders.get(row["order_id"])
+        if order is None:
+            order = orders[row["order_id"]] = Order(
+                row["order_id"],
+                row["placed_at"],
+                row["ranked_at"],
+                delivery=row["delivery"],
+                customer_id=row["customer_id"],
+                fingerprint=row["fingerprint"],
+                release_no=row["release_no"],
+                escalates_at=row["escalates_at"],
+                escalated=row["escalated"],
+            )
+        order.lines[row["line_no"]] = Line(
+            (row["ranked_at"], row["order_id"], row["line_no"]),
+            PoolKey(row["sku"], row["location"]),
+            row["quantity_ordered"],
+            row["quantity_allocated"],
+            row["quantity_waiting"],
+            row["quantity_cancelled"],
+            row["quantity_rejected"],
+            row["quantity_shipped"],
+            tuple((number, units) for number, units in json.loads(row["releases"])),
+            row["promised_at"],
+            row["first_promised_at"],
+            None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
+        )
+    return orders

@@ -1,0 +1,130 @@
+"""Decisions, policies and dates in words, as `queue`, `explain` and `what-if` say them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from backorder_allocator.promises import in_utc
+from backorder_allocator.state import Policy, Pool
+
+
+def moment(at: datetime | str | None) -> str:
+    """A moment to the minute; of a message, as its text."""
+    if at is None:
+        return "an unknown date"
+    at = in_utc(datetime.fromisoformat(at) if isinstance(at, str) else at)
+    return at.isoformat(" ", timespec="minutes").replace("+00:00", "Z")
+
+
+def of_policy(pool: Pool, now: datetime) -> str:
+    """How a SKU is sold at a location: "units may wait; at most 5 at a time; safety stock 2"."""
+    policy = pool.policy
+    if pool.takes_preorders(now):
+        said = [f"pre-order until {moment(policy.release_at)}"]
+    elif policy.backorders == "preorder":
+        said = [f"units may wait since the pre-order was released at {moment(policy.release_at)}"]
+    else:
+        said = ["no unit may wait" if policy.backorders == "deny" else "units may wait"]
+    if policy.backorders != "deny":
+        said += _limits(policy)
+    if pool.safety_stock:
+        said.append(f"safety stock {pool.safety_stock}")
+    if policy.low_stock_at is not None:
+        said.append(f"low from {policy.low_stock_at} on")
+    if policy.substitutes:
+        said.append(f"instead: {', '.join(policy.substitutes)}")
+    by = f"revision {policy.revision}" if policy.revision else "by default"
+    return f"{'; '.join(said)} ({by})"
+
+
+def _limits(policy: Policy) -> list[str]:
+    said = []
+    if policy.waiting_limit is not None:
+        said.append(f"at most {policy.waiting_limit} at a time")
+    if policy.max_wait_days is not None:
+        said.append(f"at most {_days(policy.max_wait_days)}")
+    if policy.default_lead_time_days is not None:
+        said.append(f"lead time {_days(policy.default_lead_time_days)}")
+    return said
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number} days"
+
+
+def of_event(value: Mapping[str, Any], why: Mapping[str, Any] | None) -> str:
+    """One event in words, with what bound the decision."""
+    why = why or {}
+    match value["type"]:
+        case "AllocationReleased":
+            units = ", ".join(f"line {line['line_no']}: {line['quantity']}" for line in value["lines"])
+            rest = "; nothing of the order waits or is held" if value["complete"] else ""
+            return f"release {value['release_no']}: {units}{rest}"
+        case "AllocationRevoked":
+            of = "held units" if value["release_no"] is None else f"release {value['release_no']}"
+            return f"{value['quantity']} of {of}: {value['reason']}"
+        case "BackorderCreated":
+            return _created(value, why)
+        case "BackorderFilled":
+            held = f", held ({value['held']})" if value["held"] else ""
+            return f"{value['quantity']} filled{held}; {value['quantity_waiting']} still wait"
+        case "BackorderCancelled":
+            return f"{value['quantity']} cancelled by {value['by']}; {value['quantity_waiting']} still wait"
+        case "BackorderRejected":
+            return f"{value['quantity']} rejected: {value['reason']}{_bound_by(why)}"
+        case "PromiseChanged":
+            leans = f", by {why['promised_by']}" if why.get("promised_by") else ""
+            before = moment(value["previous_promised_at"])
+            return f"promised {moment(value['promised_at'])}{leans} instead of {before}: {value['cause']}"
+        case "ShipmentMismatch":
+            return f"shipment {value['shipment_id']} took {value['quantity']} units that were {value['reason']}"
+        case "LowStock":
+            return f"{value['available']} available, low from {value['low_stock_at']} on"
+        case other:
+            return str(other)
+
+
+def _created(value: Mapping[str, Any], why: Mapping[str, Any]) -> str:
+    said = [
+        f"{value['quantity']} begin to wait ({value['reason']}, {value['kind']})",
+        f"{value['quantity_waiting']} of {value['quantity_ordered']} wait",
+    ]
+    if why.get("ahead") is not None:
+        said.append(f"{why['ahead']} units were ahead")
+    if why.get("safety_stock"):
+        said.append(f"safety stock {why['safety_stock']}")
+    leans = f", by {why['promised_by']}" if why.get("promised_by") else ""
+    said.append(f"promised {moment(value['promised_at'])}{leans}")
+    return "; ".join(said)
+
+
+def _bound_by(why: Mapping[str, Any]) -> str:
+    if "waiting_limit" in why:
+        return f"; at most {why['waiting_limit']} may wait and {why['waiting']} did"
+    if "max_wait_days" in why:
+        return f"; at most {_days(why['max_wait_days'])}, it would be {moment(why['would_be_at'])}"
+    return ""
+
+
+def of_cause(kind: str, what: Any) -> str:
+    """What a transaction worked on, as the journal has it."""
+    match kind:
+        case "batch":
+            ranges = (f"{each['topic']}-{each['partition']} offsets {_offsets(each)}" for each in what)
+            return f"batch of {', '.join(ranges)}"
+        case "redrive":
+            return f"dead letter of {what['topic']}-{what['partition']} offset {what['offset']}, driven again"
+        case "timer":
+            subject = f"{what['supply_id']} of {what['subject']}" if what["supply_id"] else what["subject"]
+            return f"timer {what['kind']} of {subject}, due {moment(what['due'])}"
+        case "planner":
+            pools = ", ".join(f"{sku} at {location}" for sku, location in what["pools"][:3])
+            more = f" and {len(what['pools']) - 3} more" if len(what["pools"]) > 3 else ""
+            return f"planner for {pools}{more}"
+        case other:
+            return other
+
+
+def _offsets(span: Mapping[str, int]) -> str:
+    last = span["to"] - 1
+    return str(last) if span["from"] == last else f"{span['from']} to {last}"
