@@ -3,20 +3,11 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from backorder_allocator.allocation import Input
 from backorder_allocator.batches import Record
-from backorder_schemas import DeadLetter, OrderCancelled, OrderPlaced, StockReceived
-from tests.allocator.strategies import START, Arrival, Message
-
-
-def topic_of(message: Message) -> str:
-    match message:
-        case OrderPlaced() | OrderCancelled():
-            return "orders"
-        case StockReceived():
-            return "stock-received"
-        case _:
-            return "stock-adjusted"
+from backorder_allocator.decision import Input
+from backorder_schemas import DeadLetter
+from backorder_schemas.topics import TOPIC_OF
+from tests.allocator.strategies import START, Arrival, Sent
 
 
 class Partitions:
@@ -25,18 +16,18 @@ class Partitions:
     def __init__(self) -> None:
         self.ends: Counter[str] = Counter()
 
-    def records(self, arrivals: Iterable[Arrival]) -> list[Record]:
+    def records(self, arrivals: Iterable[Arrival | Sent]) -> list[Record]:
         return [self.record(arrival) for arrival in arrivals]
 
-    def record(self, arrival: Arrival) -> Record:
-        topic = topic_of(arrival.message)
+    def record(self, arrival: Arrival | Sent) -> Record:
+        topic = TOPIC_OF[type(arrival.message)].name
         return self._next(topic, Input(arrival.message, arrival.now), arrival)
 
     def broken(self, topic: str, reason: str) -> Record:
         """A record that could not be decoded."""
         return self._next(topic, DeadLetter(reason, "made by a test"), None)
 
-    def _next(self, topic: str, read: Input | DeadLetter, arrival: Arrival | None) -> Record:
+    def _next(self, topic: str, read: Input | DeadLetter, arrival: Arrival | Sent | None) -> Record:
         offset = self.ends[topic]
         self.ends[topic] += 1
         at = START if arrival is None else arrival.now

@@ -1,9 +1,11 @@
 """The transaction of a batch: what PostgreSQL holds afterwards is what `decide` says, whatever was loaded for it."""
 
 import asyncio
+import itertools
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,15 +14,20 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic_core import to_json
 
-from backorder_allocator import audits, batches, dead_letters, store
-from backorder_allocator.allocation import Decision, Input, Outcome, decide
-from backorder_allocator.batches import Record, Rules, Worked
+from backorder_allocator import audits, batches, dead_letters, loading, store
+from backorder_allocator.allocation import decide
+from backorder_allocator.batches import Record, Worked
 from backorder_allocator.connections import SESSION
+from backorder_allocator.decision import Event, Input, Outcome, Rules, Timer
+from backorder_allocator.loading import Context
 from backorder_allocator.ranking import HeadStartRules, ValueRule
 from backorder_allocator.redriving import drive
-from backorder_allocator.state import PoolKey, State
+from backorder_allocator.state import FulfilmentKey, Line, Order, PoolKey, Rank, State, SupplyKey
 from backorder_allocator.statements import Connection
+from backorder_allocator.store import LockedPool
+from backorder_allocator.touching import touched_by
 from backorder_schemas import (
     CancelledLine,
     Customer,
@@ -37,22 +44,30 @@ from tests.allocator.strategies import (
     START,
     VALUE_HEAD_STARTS,
     Arrival,
-    histories,
+    Fire,
+    Plan,
+    Sent,
+    settings_of_a_shop,
+    whole_histories,
 )
 from tests.allocator.strategies import batches as cuts
+from tests.allocator.test_whole_histories import rules_of
 from tests.conftest import Databases
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 HEAD_STARTS = HeadStartRules(SEGMENT_HEAD_STARTS, tuple(ValueRule(*rule) for rule in VALUE_HEAD_STARTS))
-EMPTY = """
-TRUNCATE pools, orders, lines, stock_movements, cancels, cursors, journal, events, alert_versions, dead_letters;
-UPDATE log_head SET seq = 0, journal = 0
-"""
+RULES = Rules(HEAD_STARTS)
+TABLES = (
+    "pools orders lines stock_movements cancels cursors journal events alert_versions dead_letters policies supplies "
+    "queue_days fulfilments timers rules"
+)
+# TRUNCATE makes new files for each, which takes longer than an example.
+EMPTY = "; ".join(f"DELETE FROM {table}" for table in TABLES.split()) + "; UPDATE log_head SET seq = 0, journal = 0"
 
 
-async def work(connection: Connection, records: list[Record], rules: Rules) -> Worked:
+async def work(connection: Connection, records: list[Record], context: Context) -> Worked:
     await store.add_cursors(connection, {(record.topic, record.partition) for record in records})
-    return await batches.work(connection, records, rules, NOW)
+    return await batches.work(connection, records, context, NOW)
 
 
 async def assert_audit_is_clean(connection: Connection) -> None:
@@ -83,50 +98,166 @@ def bench(postgres: Databases, migrated: str) -> Iterator[Bench]:
 @settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_the_database_holds_what_decide_says_for_any_cut_into_batches(bench: Bench, data: st.DataObject) -> None:
-    history = data.draw(histories())
+    history = [step for step in data.draw(whole_histories()) if not isinstance(step, Plan)]
+    shop = data.draw(settings_of_a_shop())
     cut = data.draw(cuts(history))
     repeats = data.draw(st.lists(st.booleans(), min_size=len(cut), max_size=len(cut)))
-    bench.runner.run(_compare(bench.connection, history, cut, repeats))
+    bench.runner.run(compare(bench.connection, rules_of(shop), cut, repeats))
 
 
-async def _compare(
-    connection: asyncpg.Connection, history: list[Arrival], cut: list[list[Arrival]], repeats: list[bool]
+async def compare(
+    connection: asyncpg.Connection,
+    rules: Rules,
+    cut: Sequence[Sequence[Sent | Arrival | Fire]],
+    repeats: Iterable[bool] = itertools.repeat(False),
 ) -> None:
+    """Work a history in batches, and decide it step by step without a database: both know the same in the end."""
     await connection.execute(EMPTY)
-    rules = Rules(HEAD_STARTS)
+    context = Context(rules, rules_id=await store.register_rules(connection, rules))
     partitions = Partitions()
-    outcomes: list[Outcome] = []
-    for part, repeat in zip(cut, repeats, strict=True):
-        records = partitions.records(part)
-        outcomes += (await work(connection, records, rules)).outcomes
-        if repeat:
-            assert (await work(connection, records, rules)).records == ()
-    expected = decide(State(), [Input(arrival.message, arrival.now) for arrival in history], HEAD_STARTS)
-    assert [(o.kind, o.reason) for o in outcomes] == [(o.kind, o.reason) for o in expected.outcomes]
-    assert await _events(connection) == _expected_events(expected)
-    assert await _lines(connection) == {
-        (line.order_id, line.line_no): (
-            line.pool,
-            line.rank[0],
-            line.ordered,
-            line.allocated,
-            line.waiting,
-            line.cancelled,
-            line.rejected,
-            [list(release) for release in line.releases],
+    told = Told()
+    for part, repeat in zip(cut, repeats, strict=False):
+        # A timer fires between batches.
+        for is_timer, steps in itertools.groupby(part, key=lambda step: isinstance(step, Fire)):
+            if is_timer:
+                for _ in steps:
+                    if told.timers:
+                        due, timer = min((due, store.timer_row(timer), timer) for timer, due in told.timers.items())[
+                            ::2
+                        ]
+                        assert not await batches.fire(connection, timer, due + timedelta(days=1), context, NOW)
+                        told.decide([Input(timer, due)], rules)
+                        assert await batches.fire(connection, timer, due, context, NOW)
+                continue
+            records = partitions.records(step for step in steps if not isinstance(step, Fire))
+            outcomes = (await work(connection, records, context)).outcomes
+            expected = told.decide([read for record in records if isinstance(read := record.read, Input)], rules)
+            assert [(o.kind, o.reason) for o in outcomes] == [(o.kind, o.reason) for o in expected]
+            if repeat:
+                assert (await work(connection, records, context)).records == ()
+    await assert_the_database_holds(connection, told, context)
+
+
+@dataclass
+class Told:
+    """What `decide` on everything says, one message after the other."""
+
+    state: State = field(default_factory=State)
+    events: list[Event] = field(default_factory=list)
+    timers: dict[Timer, datetime] = field(default_factory=dict)
+    policies: set[str] = field(default_factory=set)
+    late: int = 0
+
+    def decide(self, inputs: Iterable[Input], rules: Rules) -> list[Outcome]:
+        outcomes = []
+        for item in inputs:
+            if isinstance(item.message, Timer):
+                del self.timers[item.message]
+            decision = decide(self.state, [item], rules)
+            self.state = decision.state
+            self.events += decision.events
+            self.late += len(decision.late_letters)
+            for timer, due in decision.timers.items():
+                self.timers.pop(timer, None)
+                if due is not None:
+                    self.timers[timer] = due
+            outcomes += decision.outcomes
+        return outcomes
+
+
+async def assert_the_database_holds(connection: asyncpg.Connection, told: Told, context: Context) -> None:
+    state = told.state
+    assert await _events(connection) == _expected_events(told.events)
+    ids = {
+        PoolKey(row["sku"], row["location"]): row["pool_id"] for row in await connection.fetch("SELECT * FROM pools")
+    }
+    known = await store.policies_of(connection, [*state.policies, *(key.sku for key in ids)])
+    assert known == state.policies
+    async with connection.transaction():
+        locked = await store.lock_pools(connection, ids.values())
+        for each in locked.values():
+            pool = each.pool
+            pool.policy = known[pool.key.sku].policy if each.policy_revision else context.rules.default_policy
+            assert pool.policy.revision == each.policy_revision
+        orders = await store.lock_orders(connection, await _ids(connection, "orders", "order_id"))
+        assert orders == {order_id: _at_rest(order) for order_id, order in state.orders.items()}
+        keys = [SupplyKey(*row) for row in await connection.fetch("SELECT supply_id, sku FROM supplies")]
+        assert await store.lock_supplies(connection, keys) == state.supplies
+        fulfilments = await connection.fetch("SELECT kind, shipment_id, order_id FROM fulfilments")
+        assert (
+            await store.known_fulfilments(connection, [FulfilmentKey(*row) for row in fulfilments]) == state.fulfilments
         )
-        for order in expected.state.orders.values()
-        for line in order.lines.values()
-    }
-    assert await _pools(connection) == {
-        key: (pool.on_hand, pool.allocated, pool.waiting, pool.counted_at) for key, pool in expected.state.pools.items()
-    }
+    pools = {each.pool.key: replace(each.pool, pool_id=None) for each in locked.values() if each.pool.named}
+    assert pools == {key: replace(pool, pool_id=None) for key, pool in state.pools.items()}
+    timers = await connection.fetch("SELECT kind, subject, supply_id, due_at FROM timers")
+    assert {tuple(row) for row in timers} == {(*store.timer_row(timer), due) for timer, due in told.timers.items()}
+    waiting = sorted((line.pool, line.rank, line.waiting) for line in _lines(state) if line.waiting)
+    await _assert_places(connection, waiting, {each.pool.key: each for each in locked.values()}, ids)
+    await _assert_letters(connection, told)
     await assert_audit_is_clean(connection)
+
+
+async def _assert_places(
+    connection: asyncpg.Connection,
+    waiting: Sequence[tuple[PoolKey, Rank, int]],
+    locked: Mapping[PoolKey, LockedPool],
+    ids: Mapping[PoolKey, int],
+) -> None:
+    """The sums by day, the ends of the queues, and what they say is ahead of places."""
+    days: Counter[tuple[PoolKey, str]] = Counter()
+    for key, rank, units in waiting:
+        days[key, rank[0].astimezone(UTC).date().isoformat()] += units
+        end = locked[key].queue_end
+        assert end is not None
+        assert rank[0] <= end
+    rows = await connection.fetch(
+        "SELECT sku, location, day::text, q.waiting FROM queue_days q JOIN pools USING (pool_id)"
+    )
+    assert {(PoolKey(row["sku"], row["location"]), row["day"]): row["waiting"] for row in rows} == days
+    beside = [(key, (rank[0] - timedelta(hours=3), "", 1)) for key, rank, _ in waiting if rank[0].year > 1]
+    places = [(key, rank) for key, rank, _ in waiting] + beside
+    assert await store.units_ahead(connection, {(ids[key], rank) for key, rank in places}) == {
+        (ids[key], rank): sum(units for other, ahead, units in waiting if other == key and ahead < rank)
+        for key, rank in places
+    }
+
+
+async def _assert_letters(connection: asyncpg.Connection, told: Told) -> None:
+    """A shipment waits with its record, until its order comes; one that can't be is a dead letter then."""
+    waits = {
+        FulfilmentKey("shipped", message.shipment_id, message.order_id)
+        for order in told.state.orders.values()
+        for message in order.early_shipments
+    }
+    rows = await connection.fetch(
+        "SELECT * FROM fulfilments WHERE waits OR topic IS NOT NULL OR header_names IS NOT NULL"
+    )
+    assert {FulfilmentKey(row["kind"], row["shipment_id"], row["order_id"]) for row in rows} == waits
+    for row in rows:
+        assert (row["topic"], row["key"], row["value"]) == ("fulfilment", b"key", b"value")
+        assert (row["header_names"], row["header_values"]) == ([b"name", b"null"], [b"\xff", None])
+    letters = await dead_letters.find(connection)
+    refused = await connection.fetchval("SELECT coalesce(sum(dead_letters), 0) FROM journal")
+    assert len(letters) == refused + told.late
+    assert all(letter.headers == (("name", b"\xff"), ("null", None)) for letter in letters)
+
+
+def _at_rest(order: Order) -> Order:
+    """As it is loaded: what came before an order is needed no more once it is there."""
+    return order if order.placed_at is None else replace(order, early_cancels=(), early_shipments=())
+
+
+def _lines(state: State) -> Iterator[Line]:
+    return (line for order in state.orders.values() for line in order.lines.values())
+
+
+async def _ids(connection: asyncpg.Connection, table: str, column: str) -> list[Any]:
+    return [row[0] for row in await connection.fetch(f"SELECT {column} FROM {table}")]
 
 
 async def _events(connection: asyncpg.Connection) -> list[tuple[Any, ...]]:
     rows = await connection.fetch(
-        "SELECT topic, key, type, version, value, caused_by FROM events JOIN journal USING (batch_id) "
+        "SELECT topic, key, type, version, value, caused_by, why FROM events JOIN journal USING (batch_id) "
         "ORDER BY number, ordinal"
     )
     events = []
@@ -134,48 +265,28 @@ async def _events(connection: asyncpg.Connection) -> list[tuple[Any, ...]]:
         value = json.loads(row["value"])
         for name in ("id", "type", "occurred_at", "version", "epoch", "caused_by"):
             del value[name]
-        events.append((row["topic"], row["key"], row["type"], row["version"], value, row["caused_by"]))
+        why = None if row["why"] is None else json.loads(row["why"])
+        events.append((row["topic"], row["key"], row["type"], row["version"], value, row["caused_by"], why))
     return events
 
 
-def _expected_events(decision: Decision) -> list[tuple[Any, ...]]:
-    alerts: dict[str, int] = {}
+def _expected_events(events: Iterable[Event]) -> list[tuple[Any, ...]]:
+    alerts: Counter[str] = Counter()
     expected = []
-    for event in decision.events:
+    for event in events:
         version = event.version
         if event.topic == "stock-alerts":
-            version = alerts[event.key] = alerts.get(event.key, 0) + 1
-        fields = event.fields | {
-            name: [line.model_dump() for line in value] if name == "lines" else list(value)
-            for name, value in event.fields.items()
-            if isinstance(value, tuple)
-        }
-        expected.append((event.topic, event.key, event.kind.__name__, version, fields, event.caused_by))
+            alerts[event.key] += 1
+            version = alerts[event.key]
+        fields = json.loads(to_json(event.fields))
+        expected.append((event.topic, event.key, event.kind.__name__, version, fields, event.caused_by, event.why))
     return expected
 
 
-async def _lines(connection: asyncpg.Connection) -> dict[tuple[str, int], tuple[Any, ...]]:
-    rows = await connection.fetch("SELECT * FROM lines JOIN pools USING (pool_id)")
+async def _pools(connection: asyncpg.Connection) -> dict[PoolKey, int]:
+    """On hand by pool."""
     return {
-        (row["order_id"], row["line_no"]): (
-            PoolKey(row["sku"], row["location"]),
-            row["ranked_at"],
-            row["quantity_ordered"],
-            row["quantity_allocated"],
-            row["quantity_waiting"],
-            row["quantity_cancelled"],
-            row["quantity_rejected"],
-            json.loads(row["releases"]),
-        )
-        for row in rows
-    }
-
-
-async def _pools(connection: asyncpg.Connection) -> dict[PoolKey, tuple[Any, ...]]:
-    rows = await connection.fetch("SELECT * FROM pools")
-    return {
-        PoolKey(row["sku"], row["location"]): (row["on_hand"], row["allocated"], row["waiting"], row["counted_at"])
-        for row in rows
+        PoolKey(row["sku"], row["location"]): row["on_hand"] for row in await connection.fetch("SELECT * FROM pools")
     }
 
 
@@ -216,9 +327,9 @@ async def waiting(connection: Connection) -> dict[str, int]:
 async def test_a_record_below_the_cursor_changes_nothing(connection: asyncpg.Connection) -> None:
     partitions = Partitions()
     first = partitions.records([receipt("r1", 10), order("1", 15)])
-    rules = Rules(HEAD_STARTS)
-    await work(connection, first, rules)
-    again = await work(connection, [*first, *partitions.records([order("2", 1)])], rules)
+    context = Context(RULES)
+    await work(connection, first, context)
+    again = await work(connection, [*first, *partitions.records([order("2", 1)])], context)
     assert [record.offset for record in again.records] == [1]
     assert await waiting(connection) == {"1": 5, "2": 1}
     await assert_audit_is_clean(connection)
@@ -232,8 +343,8 @@ async def test_a_zombies_write_is_refused_because_its_cursor_has_moved(
     await store.add_cursors(connection, {(record.topic, 0) for record in records})
     other = await asyncpg.connect(database_url, server_settings=SESSION)
     both = await asyncio.gather(
-        batches.work(connection, records, Rules(HEAD_STARTS), NOW),
-        batches.work(other, records, Rules(HEAD_STARTS), NOW),
+        batches.work(connection, records, Context(RULES), NOW),
+        batches.work(other, records, Context(RULES), NOW),
     )
     await other.close()
     assert sorted(len(each.records) for each in both) == [0, 21]
@@ -246,7 +357,7 @@ async def test_dead_letters_are_kept_byte_for_byte_and_the_cursor_moves_past_the
 ) -> None:
     partitions = Partitions()
     records = [partitions.broken("orders", "not_json"), *partitions.records([order("1", 1)])]
-    worked = await work(connection, records, Rules(HEAD_STARTS))
+    worked = await work(connection, records, Context(RULES))
     assert [outcome.kind for outcome in worked.outcomes] == ["dead_letter", "applied"]
     (letter,) = await dead_letters.find(connection)
     assert (letter.key, letter.value, letter.headers) == (b"key", b"value", (("name", b"\xff"), ("null", None)))
@@ -259,13 +370,13 @@ async def test_a_dead_letter_driven_again_twice_has_the_effect_of_once(connectio
     record = Partitions().broken("orders", "invalid")
     value = arrival.message.model_dump_json().encode()
     record = Record("orders", 0, 0, START, b"1", value, (), record.read)
-    await work(connection, [record], Rules(HEAD_STARTS))
+    await work(connection, [record], Context(RULES))
     letters = await dead_letters.find(connection)
-    tried = [row async for row in drive(connection, HEAD_STARTS, letters, dry_run=True)]
+    tried = [row async for row in drive(connection, RULES, letters, dry_run=True)]
     assert [row["outcome"] for row in tried] == ["applied"]
     assert await waiting(connection) == {}
-    first = [row async for row in drive(connection, HEAD_STARTS, letters, dry_run=False)]
-    second = [row async for row in drive(connection, HEAD_STARTS, letters, dry_run=False)]
+    first = [row async for row in drive(connection, RULES, letters, dry_run=False)]
+    second = [row async for row in drive(connection, RULES, letters, dry_run=False)]
     assert [row["outcome"] for row in first + second] == ["applied", "resolved before"]
     assert await waiting(connection) == {"1": 3}
     assert await dead_letters.find(connection) == []
@@ -273,8 +384,8 @@ async def test_a_dead_letter_driven_again_twice_has_the_effect_of_once(connectio
 
 
 async def test_a_dead_letter_that_is_still_wrong_stays_with_its_new_reason(connection: asyncpg.Connection) -> None:
-    await work(connection, [Partitions().broken("orders", "invalid")], Rules(HEAD_STARTS))
-    rows = [row async for row in drive(connection, HEAD_STARTS, await dead_letters.find(connection), dry_run=False)]
+    await work(connection, [Partitions().broken("orders", "invalid")], Context(RULES))
+    rows = [row async for row in drive(connection, RULES, await dead_letters.find(connection), dry_run=False)]
     assert [row["reason"] for row in rows] == ["not_json"]
     (letter,) = await dead_letters.find(connection)
     assert (letter.reason, letter.redrives, letter.resolved_at) == ("not_json", 1, None)
@@ -291,8 +402,8 @@ async def test_a_cancel_and_its_order_that_meet_in_two_processes_are_both_honour
         placed = Record("orders", 0, number, START, None, b"", (), Input(order(name, 2).message, START))
         cancelled = Record("orders", 1, number, START, None, b"", (), Input(cancel(name, name).message, START))
         await asyncio.gather(
-            batches.work(connection, [placed], Rules(HEAD_STARTS), NOW),
-            batches.work(other, [cancelled], Rules(HEAD_STARTS), NOW),
+            batches.work(connection, [placed], Context(RULES), NOW),
+            batches.work(other, [cancelled], Context(RULES), NOW),
         )
     await other.close()
     assert set((await waiting(connection)).values()) == {0}
@@ -304,14 +415,14 @@ async def test_an_order_that_is_complete_in_another_pool_is_released_by_a_receip
 ) -> None:
     """The receipt names one pool; the release changes a line of another, which has to be locked, too."""
     partitions = Partitions()
-    rules = Rules(HEAD_STARTS)
+    context = Context(RULES)
     await work(
         connection,
         partitions.records([receipt("r1", 1, "A"), order("1", lines=lines(("A", 1), ("B", 1)), delivery="complete")]),
-        rules,
+        context,
     )
     assert await connection.fetchval("SELECT count(*) FROM events WHERE type = 'AllocationReleased'") == 0
-    await work(connection, partitions.records([receipt("r2", 1, "B")]), Rules(HEAD_STARTS))
+    await work(connection, partitions.records([receipt("r2", 1, "B")]), Context(RULES))
     (released,) = await connection.fetch("SELECT value FROM events WHERE type = 'AllocationReleased'")
     assert [line["sku"] for line in json.loads(released["value"])["lines"]] == ["A", "B"]
     await assert_audit_is_clean(connection)
@@ -319,8 +430,8 @@ async def test_an_order_that_is_complete_in_another_pool_is_released_by_a_receip
 
 async def test_a_receipt_reads_no_more_of_a_long_queue_than_it_can_fill(connection: asyncpg.Connection) -> None:
     partitions = Partitions()
-    rules = Rules(HEAD_STARTS)
-    await work(connection, partitions.records(order(f"{number:04}", 1) for number in range(2000)), rules)
+    context = Context(RULES)
+    await work(connection, partitions.records(order(f"{number:04}", 1) for number in range(2000)), context)
     read: list[int] = []
     real = store.lock_orders
 
@@ -330,7 +441,7 @@ async def test_a_receipt_reads_no_more_of_a_long_queue_than_it_can_fill(connecti
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "lock_orders", counted)
-        await work(connection, partitions.records([receipt("r1", 7)]), rules)
+        await work(connection, partitions.records([receipt("r1", 7)]), context)
     assert read == [7]
     assert sum((await waiting(connection)).values()) == 1993
 
@@ -339,7 +450,7 @@ async def test_the_largest_quantities_add_up_over_a_batch(connection: asyncpg.Co
     most = 1_000_000_000
     arrivals = [order(str(number), *[most] * 10) for number in range(10)]
     arrivals += [receipt(f"r{number}", most) for number in range(100)]
-    await work(connection, Partitions().records(arrivals), Rules(HEAD_STARTS))
+    await work(connection, Partitions().records(arrivals), Context(RULES))
     assert set((await waiting(connection)).values()) == {0}
     assert await connection.fetchval("SELECT allocated FROM pools") == 100 * most
     await assert_audit_is_clean(connection)
@@ -349,10 +460,10 @@ async def test_counts_and_losses_in_one_batch_take_from_lines_that_were_not_in_i
     connection: asyncpg.Connection,
 ) -> None:
     partitions = Partitions()
-    rules = Rules(HEAD_STARTS)
+    context = Context(RULES)
     later = START + timedelta(hours=1)
     await work(
-        connection, partitions.records([receipt("r1", 10), *(order(str(number), 2) for number in range(5))]), rules
+        connection, partitions.records([receipt("r1", 10), *(order(str(number), 2) for number in range(5))]), context
     )
     changes = [
         Arrival(StockCounted(id="c1", occurred_at=START, count_id="c1", sku="X", counted=7), later),
@@ -360,7 +471,7 @@ async def test_counts_and_losses_in_one_batch_take_from_lines_that_were_not_in_i
             StockAdjusted(id="a1", occurred_at=START, adjustment_id="a1", sku="X", delta=-3, reason="broken"), later
         ),
     ]
-    await work(connection, partitions.records(changes), rules)
+    await work(connection, partitions.records(changes), context)
     assert await waiting(connection) == {"0": 0, "1": 0, "2": 2, "3": 2, "4": 2}
     await assert_audit_is_clean(connection)
 
@@ -373,8 +484,8 @@ async def test_dates_at_the_ends_of_the_calendar_are_stored_and_ranked(connectio
         order("first day", 1, placed_at=first, customer=gold),
     ]
     partitions = Partitions()
-    await work(connection, partitions.records(arrivals), Rules(HEAD_STARTS))
-    await work(connection, partitions.records([receipt("r1", 1)]), Rules(HEAD_STARTS))
+    await work(connection, partitions.records(arrivals), Context(RULES))
+    await work(connection, partitions.records([receipt("r1", 1)]), Context(RULES))
     assert await waiting(connection) == {"now": 1, "first day": 0}
     assert await connection.fetchval("SELECT placed_at FROM orders WHERE order_id = 'now'") == START
 
@@ -383,7 +494,7 @@ async def test_a_line_that_a_cancel_names_twice_loses_both_amounts(connection: a
     twice = tuple(CancelledLine(line_no=1, quantity=2) for _ in range(2))
     named = OrderCancelled(id="c", occurred_at=START, order_id="1", by="shop", lines=twice)
     partitions = Partitions()
-    await work(connection, partitions.records([order("1", 5), Arrival(named, START)]), Rules(HEAD_STARTS))
+    await work(connection, partitions.records([order("1", 5), Arrival(named, START)]), Context(RULES))
     assert await waiting(connection) == {"1": 1}
     await assert_audit_is_clean(connection)
 
@@ -415,7 +526,7 @@ async def test_held_units_that_a_batch_releases_do_not_hide_those_that_lose_befo
         receipt("r2", 1, "C"),
         adjustment("a", -1, "A"),
     ]
-    await _compare(connection, history, [history[:3], history[3:]], [False, False])
+    await compare(connection, RULES, [history[:3], history[3:]])
 
 
 UNTIL_SOMEBODY_WAITS_FOR_US = """
@@ -432,12 +543,12 @@ async def _work_while_placed(
 ) -> None:
     """Work `then`, which waits for the locks of another process that is about to commit `placed`."""
     other = await asyncpg.connect(database_url, server_settings=SESSION)
-    rules = Rules(HEAD_STARTS)
-    touched = batches._touched(placed)
-    await batches._learn_pool_ids(other, touched, rules)
+    context = Context(RULES)
+    touched = touched_by(batches._inputs(placed))
+    await loading.prepare(other, touched, context)
     async with other.transaction():
-        await batches._work_once(other, placed, touched, rules, NOW)
-        working = asyncio.create_task(batches.work(connection, then, Rules(HEAD_STARTS), NOW))
+        await batches._work_once(other, placed, touched, context, NOW)
+        working = asyncio.create_task(batches.work(connection, then, Context(RULES), NOW))
         async with asyncio.timeout(10):
             await other.execute(UNTIL_SOMEBODY_WAITS_FOR_US)
     await working
@@ -453,10 +564,10 @@ async def test_a_cancel_frees_stock_for_a_queue_that_grew_while_it_waited_for_it
     connection: asyncpg.Connection, database_url: str
 ) -> None:
     partitions = Partitions()
-    await work(connection, partitions.records([receipt("r1", 2)]), Rules(HEAD_STARTS))
+    await work(connection, partitions.records([receipt("r1", 2)]), Context(RULES))
     cancelled = _on_another_partition(receipt("r2", 1), cancel("1"))
     await store.add_cursors(connection, {(record.topic, record.partition) for record in cancelled})
-    await work(connection, partitions.records([order("0", 1)]), Rules(HEAD_STARTS))
+    await work(connection, partitions.records([order("0", 1)]), Context(RULES))
     await _work_while_placed(
         connection,
         database_url,
@@ -471,7 +582,7 @@ async def test_who_loses_is_the_last_in_rank_even_if_a_cancelled_order_came_whil
     connection: asyncpg.Connection, database_url: str
 ) -> None:
     partitions = Partitions()
-    await work(connection, partitions.records([receipt("r1", 3), order("1", 1), order("2", 1)]), Rules(HEAD_STARTS))
+    await work(connection, partitions.records([receipt("r1", 3), order("1", 1), order("2", 1)]), Context(RULES))
     gold = Customer(customer_id="g", segment="gold")
     placed = partitions.records([order("9", 1), order("0", 2, customer=gold)])
     losing = _on_another_partition(receipt("r2", 1), cancel("9"), adjustment("a", -1))
@@ -484,10 +595,7 @@ async def test_who_loses_is_the_last_in_rank_even_if_a_cancelled_order_came_whil
 
 async def test_pool_ids_of_another_database_are_forgotten(connection: asyncpg.Connection) -> None:
     """As after a restore under a running service: the row of that id is gone, or is another pool's."""
-    rules = Rules(HEAD_STARTS, pool_ids={PoolKey("X", "main"): 999, PoolKey("Y", "main"): 1})
-    await work(connection, Partitions().records([receipt("r1", 3), order("1", 2), receipt("r2", 1, "Y")]), rules)
-    assert {key: on_hand for key, (on_hand, *_) in (await _pools(connection)).items()} == {
-        PoolKey("X", "main"): 3,
-        PoolKey("Y", "main"): 1,
-    }
+    context = Context(RULES, pool_ids={PoolKey("X", "main"): 999, PoolKey("Y", "main"): 1})
+    await work(connection, Partitions().records([receipt("r1", 3), order("1", 2), receipt("r2", 1, "Y")]), context)
+    assert await _pools(connection) == {PoolKey("X", "main"): 3, PoolKey("Y", "main"): 1}
     await assert_audit_is_clean(connection)

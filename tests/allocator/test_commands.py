@@ -12,8 +12,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from backorder_allocator.batches import Record, Rules
+from backorder_allocator.batches import Record
 from backorder_allocator.connections import SESSION
+from backorder_allocator.decision import Rules
+from backorder_allocator.loading import Context
 from backorder_allocator.ranking import HeadStartRules
 from backorder_schemas import Customer
 from tests.allocator.records import Partitions
@@ -89,7 +91,7 @@ async def history(database_url: str) -> None:
     records.append(
         Record("orders", 0, broken.offset, START, b"k", value.encode(), (("x", b"ada@example.org"),), broken.read)
     )
-    await work(connection, records, Rules(HeadStartRules(SEGMENT_HEAD_STARTS)))
+    await work(connection, records, Context(Rules(HeadStartRules(SEGMENT_HEAD_STARTS))))
     await connection.close()
 
 

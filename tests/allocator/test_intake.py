@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 
 from backorder_allocator import batches, dead_letters, store
-from backorder_allocator.allocation import Input
-from backorder_allocator.batches import Record, Rules
+from backorder_allocator.batches import Record
 from backorder_allocator.connections import SESSION
+from backorder_allocator.decision import Input
 from backorder_allocator.intake import Intake
-from backorder_allocator.ranking import HeadStartRules
+from backorder_allocator.loading import Context
+from backorder_schemas import OrderPlaced
 from tests.allocator.records import Partitions
 from tests.allocator.test_batches import assert_audit_is_clean, order, waiting
 
@@ -21,7 +22,7 @@ from tests.allocator.test_batches import assert_audit_is_clean, order, waiting
 @pytest.fixture
 async def intake(database_url: str) -> AsyncIterator[Intake]:
     async with asyncpg.create_pool(database_url, min_size=1, max_size=2, server_settings=SESSION) as pool:
-        made = Intake(pool, Rules(HeadStartRules()), lambda: None)
+        made = Intake(pool, Context(), lambda: None)
         made.stopping.set()  # no pause between tries
         async with pool.acquire() as connection:
             await store.add_cursors(connection, [("orders", 0)])
@@ -31,6 +32,7 @@ async def intake(database_url: str) -> AsyncIterator[Intake]:
 def spoiled(record: Record) -> Record:
     """An order that the codec would never let through: PostgreSQL has no text with NUL in it."""
     assert isinstance(record.read, Input)
+    assert isinstance(record.read.message, OrderPlaced)
     message = record.read.message.model_copy(update={"order_id": "o\x00"})
     return replace(record, read=Input(message, record.at))
 

@@ -11,10 +11,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from backorder_allocator import log, relay, topics
-from backorder_allocator.batches import Rules
 from backorder_allocator.connections import SESSION, admin, producer
 from backorder_allocator.errors import LeaseLostError, NotReadyError
-from backorder_allocator.ranking import HeadStartRules
+from backorder_allocator.loading import Context
 from backorder_allocator.relay import Relay
 from backorder_allocator.settings import Settings
 from backorder_schemas import BackorderCreated, BackorderFilled, Decoded, Versions, decode
@@ -64,7 +63,7 @@ async def test_every_committed_event_is_published_in_order_with_its_headers(
     connection: asyncpg.Connection, settings: Settings, relays: tuple[Relay, Relay]
 ) -> None:
     history = [*(order(str(number), 2) for number in range(30)), receipt("r1", 31)]
-    await work(connection, Partitions().records(history), Rules(HeadStartRules()))
+    await work(connection, Partitions().records(history), Context())
     while await relays[0].turn(connection):
         pass
     records = await published(settings, "backorders", 30 + 16)
@@ -110,7 +109,7 @@ async def test_a_relay_that_was_frozen_cannot_move_the_position_any_more(
 async def test_a_position_moves_only_after_kafka_has_acknowledged(
     connection: asyncpg.Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await work(connection, Partitions().records([order("1", 2)]), Rules(HeadStartRules()))
+    await work(connection, Partitions().records([order("1", 2)]), Context())
     asked: list[AIOKafkaProducer] = []
 
     async def refused(self: AIOKafkaProducer, *_: object, **__: object) -> asyncio.Future[None]:
@@ -137,10 +136,10 @@ async def test_a_log_longer_than_one_portion_is_published_to_its_end(
 ) -> None:
     monkeypatch.setattr(relay, "EVENTS_AT_ONCE", 7)
     partitions = Partitions()
-    rules = Rules(HeadStartRules())
+    context = Context()
     for start in range(0, 30, 10):
         history = [order(str(number), 1) for number in range(start, start + 10)]
-        await work(connection, partitions.records(history), rules)
+        await work(connection, partitions.records(history), context)
     turns = 1
     while await relays[0].turn(connection):
         turns += 1

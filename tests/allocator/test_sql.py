@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,28 @@ import asyncpg
 import pytest
 
 from backorder_allocator import statements
+from tests.conftest import Databases
 
 PACKAGE = Path(str(files("backorder_allocator")))
 NAMES = sorted(path.stem for path in (PACKAGE / "sql").glob("*.sql"))
 
 
+@pytest.fixture(scope="module")
+async def empty(postgres: Databases, migrated: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(postgres.create_database(template=migrated))
+    yield connection
+    await connection.close()
+
+
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_statement_fits_the_schema_and_begins_with_what_it_guarantees(
-    connection: asyncpg.Connection, name: str
+    empty: asyncpg.Connection, name: str
 ) -> None:
     text = statements.statement(name)
     assert text.startswith("-- ")
     assert not re.search(r"\bnow\s*\(", text, re.IGNORECASE), "time comes in as a parameter"
     if not text.splitlines()[-1].startswith("NOTIFY"):
-        await connection.prepare(text)
+        await empty.prepare(text)
 
 
 def test_every_statement_is_used_and_none_is_missing() -> None:
@@ -67,7 +76,7 @@ HOT: dict[str, tuple[tuple[Any, ...], str, int]] = {
 
 
 @pytest.fixture(scope="module")
-async def long_queue(postgres: Any, migrated: str) -> Any:
+async def long_queue(postgres: Databases, migrated: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(postgres.create_database(template=migrated))
     await connection.execute(LONG)
     yield connection

@@ -8,14 +8,15 @@ from datetime import datetime
 
 import asyncpg
 
-from backorder_allocator.statements import Connection, run
+from backorder_allocator.decision import LateLetter
+from backorder_allocator.statements import Connection, columns, run
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A record that is kept as a dead letter, and why. `topic` is without prefix."""
+class RawRecord:
+    """One Kafka record as it came. `topic` is without prefix, `at` the record's timestamp."""
 
     topic: str
     partition: int
@@ -24,6 +25,13 @@ class Refused:
     key: bytes | None
     value: bytes | None
     headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is kept as a dead letter, and why."""
+
+    record: RawRecord
     reason: str
     detail: str
 
@@ -52,21 +60,29 @@ async def keep(connection: Connection, refused: Iterable[Refused], now: datetime
     """Keep records as dead letters, in the caller's transaction."""
     rows = [
         (
-            each.topic,
-            each.partition,
-            each.offset,
-            each.at,
-            each.key,
-            each.value,
-            _array(name.encode("utf-8", "surrogatepass") for name, _ in each.headers),
-            _array(value for _, value in each.headers),
+            record.topic,
+            record.partition,
+            record.offset,
+            record.at,
+            record.key,
+            record.value,
+            _array(header_names(record.headers)),
+            _array(value for _, value in record.headers),
             each.reason,
             storable(each.detail),
         )
         for each in refused
+        for record in (each.record,)
     ]
     if rows:
         await run(connection, "keep_dead_letters", *map(list, zip(*rows, strict=True)), now)
+
+
+async def keep_late(connection: Connection, letters: Sequence[LateLetter], now: datetime) -> None:
+    """Keep the records of shipments that waited for their order, which shows that they can't be."""
+    rows = [(letter.key.shipment_id, letter.key.order_id, letter.reason, storable(letter.detail)) for letter in letters]
+    if rows:
+        await run(connection, "keep_late_letters", *columns(rows, 4), now)
 
 
 async def unpublished(connection: Connection, limit: int) -> list[DeadLetterRow]:
@@ -110,6 +126,11 @@ async def note_redrive(
 def storable(text: str) -> str:
     """Text that PostgreSQL takes: no NUL, no lone surrogates; at most 2,000 characters."""
     return text[:2000].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def header_names(headers: Headers) -> list[bytes]:
+    """The names as bytes: they need not be UTF-8."""
+    return [name.encode("utf-8", "surrogatepass") for name, _ in headers]
 
 
 def _array(items: Iterable[bytes | None]) -> str:

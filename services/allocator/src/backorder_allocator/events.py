@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from backorder_allocator.allocation import Event
+from pydantic_core import to_json
+
+from backorder_allocator.decision import Event
 from backorder_schemas import cloudevent_headers
 
 SOURCE = "/backorder/allocator"
@@ -26,6 +28,8 @@ class SealedEvent:
     caused_by: str
     traceparent: str | None
     value: str
+    why: str | None = None
+    """What bound the decision, as JSON; kept for `explain` and not published."""
 
 
 def event_id(epoch: int, topic: str, key: str, version: int) -> UUID:
@@ -70,6 +74,7 @@ def seal(events: Iterable[Event], epoch: int, alert_versions: Mapping[str, int])
                 event.caused_by,
                 event.traceparent,
                 message.model_dump_json(),
+                None if event.why is None else to_json(event.why).decode(),
             )
         )
     return sealed

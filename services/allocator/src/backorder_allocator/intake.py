@@ -11,10 +11,11 @@ import asyncpg
 from asyncpg.exceptions._base import DataError as ArgumentError
 
 from backorder_allocator import batches, store, telemetry
-from backorder_allocator.allocation import Input
-from backorder_allocator.batches import Record, Rules, Worked
+from backorder_allocator.batches import Record, Worked
 from backorder_allocator.connections import PASSING_DATABASE_ERRORS
+from backorder_allocator.decision import Input
 from backorder_allocator.errors import NotReadyError
+from backorder_allocator.loading import Context
 from backorder_allocator.store import PartitionKey
 from backorder_schemas import DeadLetter
 
@@ -42,9 +43,9 @@ class Health:
 class Intake:
     """Works poll batches one after the other. `on_events` is called after a commit that has something to publish."""
 
-    def __init__(self, pool: asyncpg.Pool, rules: Rules, on_events: Callable[[], None]) -> None:
+    def __init__(self, pool: asyncpg.Pool, context: Context, on_events: Callable[[], None]) -> None:
         self.pool = pool
-        self.rules = rules
+        self.context = context
         self.on_events = on_events
         self.health = Health()
         self.in_hand = asyncio.Lock()
@@ -96,7 +97,7 @@ class Intake:
     async def commit(self, records: Sequence[Record]) -> Worked:
         started = perf_counter()
         async with self.pool.acquire() as connection:
-            worked = await batches.work(connection, records, self.rules, datetime.now(UTC))
+            worked = await batches.work(connection, records, self.context, datetime.now(UTC))
         telemetry.BATCH_SECONDS.observe(perf_counter() - started)
         telemetry.BATCH_RECORDS.observe(len(records))
         # What was done before is dropped from the front of each partition: outcomes are those of the fresh records.
@@ -110,7 +111,7 @@ class Intake:
                     partition=record.partition,
                     offset=record.offset,
                     reason=outcome.reason,
-                    message_id=record.read.message.id if isinstance(record.read, Input) else None,
+                    message_id=record.read.cause if isinstance(record.read, Input) else None,
                 )
         if worked.journal is not None:
             log.debug("batch", records=len(records), events=worked.events, journal=worked.journal.number)

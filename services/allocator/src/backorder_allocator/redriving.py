@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from backorder_allocator import store
-from backorder_allocator.allocation import Input
-from backorder_allocator.batches import Record, Rules, redrive
+from backorder_allocator.batches import Record, redrive
 from backorder_allocator.dead_letters import DeadLetterRow
-from backorder_allocator.ranking import HeadStartRules
+from backorder_allocator.decision import Input, Rules
+from backorder_allocator.loading import Context
 from backorder_allocator.statements import Connection
 from backorder_allocator.subscribers import AllocatorInput
 from backorder_schemas import DeadLetter, decode
@@ -30,6 +30,8 @@ STRUCTURE = frozenset(
     }
     | {"receipt_id", "supply_id", "adjustment_id", "count_id", "delta", "counted", "delivery", "by", "segment"}
     | {"accepts_backorder", "locale", "timezone", "customer_id", "specversion", "source", "subject", "time"}
+    | {"revision", "expected_at", "backorders", "waiting_limit", "max_wait_days", "safety_stock", "low_stock_at"}
+    | {"release_at", "default_lead_time_days", "shipment_id", "delivered_at"}
 )
 """Fields whose values are shown unmasked; everything else may hold an address."""
 MASK = "***"
@@ -95,13 +97,15 @@ def _text(value: bytes | None) -> str | None:
 
 
 async def drive(
-    connection: Connection, head_starts: HeadStartRules, letters: list[DeadLetterRow], *, dry_run: bool
+    connection: Connection, rules: Rules, letters: list[DeadLetterRow], *, dry_run: bool
 ) -> AsyncIterator[dict[str, Any]]:
     """Drive dead letters again, oldest first; gives what became of each. Twice has the effect of once."""
-    rules = Rules(head_starts, await store.read_epoch(connection))
+    # What is only tried gets no entry in the journal, which would name the rules.
+    rules_id = None if dry_run else await store.register_rules(connection, rules)
+    context = Context(rules, await store.read_epoch(connection), rules_id)
     for letter in letters:
         outcome = await redrive(
-            connection, letter.dead_letter_id, record_of(letter), rules, datetime.now(UTC), dry_run=dry_run
+            connection, letter.dead_letter_id, record_of(letter), context, datetime.now(UTC), dry_run=dry_run
         )
         yield {
             "id": letter.dead_letter_id,

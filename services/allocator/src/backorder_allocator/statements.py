@@ -1,6 +1,6 @@
 """The SQL of the service: one statement a file in sql/, file name = statement name = metric label."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 from time import perf_counter
@@ -39,3 +39,9 @@ async def copy(connection: Connection, table: str, columns: tuple[str, ...], row
     started = perf_counter()
     await connection.copy_records_to_table(table, columns=columns, records=rows)
     STATEMENT_SECONDS.labels(f"copy_{table}").observe(perf_counter() - started)
+
+
+def columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
+    """Rows as columns, for `unnest`."""
+    turned = [list(column) for column in zip(*rows, strict=True)]
+    return turned or [[] for _ in range(width)]

@@ -1,20 +1,36 @@
-"""The rows of a batch in PostgreSQL: lock and load what it can touch, write what was decided, set-wise.
+"""The rows of a transaction in PostgreSQL: cursors, locks, what is read under them, and its place in the log.
 
-Locks are taken in one order everywhere, each set sorted, in one statement: cursors → pools → orders → alert versions →
-the log's head.
+Locks are taken in one order everywhere, each set sorted, in one statement: policies (only where they change) →
+cursors → pools → supplies → orders → alert versions → the log's head.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from hashlib import blake2b
 
-from backorder_allocator.allocation import Cancel, Decision, Movement
+import asyncpg
+
+from backorder_allocator import rules_json
+from backorder_allocator.decision import EscalationDue, ReleaseDue, Rules, SupplyDue, Timer
 from backorder_allocator.events import SealedEvent
-from backorder_allocator.state import Line, MovementKey, Order, Pool, PoolKey, Rank
-from backorder_allocator.statements import Connection, copy, run
-from backorder_schemas import OrderCancelled
+from backorder_allocator.promises import CAUSES, Cause, Lead
+from backorder_allocator.state import (
+    FulfilmentKey,
+    Line,
+    MovementKey,
+    Order,
+    Policy,
+    Pool,
+    PoolKey,
+    Rank,
+    StoredPolicy,
+    Supply,
+    SupplyKey,
+)
+from backorder_allocator.statements import Connection, columns, copy, run
+from backorder_schemas import LinesShipped, OrderCancelled
 
 PartitionKey = tuple[str, int]
 """(topic without prefix, partition)."""
@@ -28,54 +44,190 @@ class JournalEntry:
     first_seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class LockedPool:
+    """The row of a pool. Its policy is known by revision only; `pool` has the default until that is looked up."""
+
+    pool: Pool
+    policy_revision: int
+    queue_end: datetime | None
+    """No line that waits is ranked behind this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedUnits:
+    """The units of an order in one pool: those that were ordered, and those among them that shipments name."""
+
+    order_id: str
+    pool_id: int
+    ordered: int
+    shipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """A line at the end of a queue of those who may lose: one that holds units, or one that has released ones."""
+
+    pool_id: int
+    order_id: str
+    held: bool
+    at_most: int
+    """How many lines of its kind were asked for."""
+
+
+# ── cursors ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 async def add_cursors(connection: Connection, partitions: Iterable[PartitionKey]) -> None:
-    await run(connection, "add_cursors", *_columns(sorted(partitions), 2))
+    await run(connection, "add_cursors", *columns(sorted(partitions), 2))
 
 
 async def read_cursors(connection: Connection, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, int]:
-    rows = await run(connection, "read_cursors", *_columns(sorted(partitions), 2))
+    rows = await run(connection, "read_cursors", *columns(sorted(partitions), 2))
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 async def lock_cursors(connection: Connection, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, int]:
-    rows = await run(connection, "lock_cursors", *_columns(sorted(partitions), 2))
+    rows = await run(connection, "lock_cursors", *columns(sorted(partitions), 2))
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
 async def move_cursors(connection: Connection, positions: Mapping[PartitionKey, int]) -> None:
     rows = [(topic, partition, offset) for (topic, partition), offset in sorted(positions.items())]
-    await run(connection, "move_cursors", *_columns(rows, 3))
+    await run(connection, "move_cursors", *columns(rows, 3))
+
+
+# ── pools and policies ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def pool_ids(connection: Connection, keys: Sequence[PoolKey]) -> dict[PoolKey, int]:
     """The ids of pools; those that don't exist are made first. Not inside a batch's transaction."""
-    names = _columns(sorted(keys), 2)
+    names = columns(sorted(keys), 2)
     rows = await run(connection, "pool_ids", *names)
     if len(rows) < len(keys):
-        await run(connection, "add_pools", *names)
+        # A policy that changes at the same moment changes all pools of its SKU. Either it finds the new ones, or these
+        # begin with what it committed: hence the lock, and the policies are read in the statement after it.
+        async with connection.transaction():
+            await run(connection, "share_policies", names[0])
+            await run(connection, "add_pools", *names)
         rows = await run(connection, "pool_ids", *names)
     return {PoolKey(row["sku"], row["location"]): row["pool_id"] for row in rows}
 
 
-async def lock_pools(connection: Connection, ids: Iterable[int]) -> dict[int, Pool]:
+async def lock_policies(connection: Connection, skus: Iterable[str]) -> None:
+    """Nobody else makes pools of these SKUs, nor changes their policies, until the transaction ends."""
+    await run(connection, "lock_policies", sorted(skus))
+
+
+async def pools_of_skus(connection: Connection, skus: Iterable[str]) -> set[int]:
+    return {row["pool_id"] for row in await run(connection, "pools_of_skus", list(skus))}
+
+
+async def lock_pools(connection: Connection, ids: Iterable[int]) -> dict[int, LockedPool]:
     rows = await run(connection, "lock_pools", sorted(ids))
     return {
-        row["pool_id"]: Pool(
-            PoolKey(row["sku"], row["location"]),
-            row["pool_id"],
-            row["on_hand"],
-            row["allocated"],
-            row["waiting"],
-            row["counted_at"],
+        row["pool_id"]: LockedPool(
+            Pool(
+                PoolKey(row["sku"], row["location"]),
+                row["pool_id"],
+                row["on_hand"],
+                row["allocated"],
+                row["waiting"],
+                row["counted_at"],
+                safety_stock=row["safety_stock"],
+                over=row["preorder_over"],
+                named=row["named"],
+                low=row["low"],
+                causes=causes_of(row["causes"]) if row["causes"] else NO_CAUSES,
+            ),
+            row["policy_revision"],
+            row["queue_end"],
         )
         for row in rows
     }
 
 
-async def units_of_orders(connection: Connection, order_ids: Iterable[str]) -> list[tuple[str, int, int]]:
-    """(order id, pool id, units ordered) for every order and pool of its lines."""
-    rows = await run(connection, "units_of_orders", list(order_ids))
-    return [(row["order_id"], row["pool_id"], row["units"]) for row in rows]
+NO_CAUSES: frozenset[Cause] = frozenset()
+
+
+def causes_of(mask: int) -> frozenset[Cause]:
+    """The causes whose bits are set: bit i is CAUSES[i]."""
+    return frozenset(cause for bit, cause in enumerate(CAUSES) if mask & 1 << bit)
+
+
+def causes_mask(causes: Collection[Cause]) -> int:
+    return sum(1 << bit for bit, cause in enumerate(CAUSES) if cause in causes) if causes else 0
+
+
+async def policies_of(connection: Connection, skus: Iterable[str]) -> dict[str, StoredPolicy]:
+    """The newest policies of those SKUs that have one."""
+    return {
+        row["sku"]: StoredPolicy(
+            Policy(
+                row["backorders"],
+                row["waiting_limit"],
+                row["max_wait_days"],
+                row["safety_stock"],
+                row["low_stock_at"],
+                row["release_at"],
+                row["default_lead_time_days"],
+                tuple(row["substitutes"]),
+                row["revision"],
+            ),
+            row["fingerprint"],
+            row["preorder_over"],
+        )
+        for row in await run(connection, "policies_of_skus", list(skus))
+    }
+
+
+# ── supplies ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def pools_of_supplies(connection: Connection, keys: Iterable[SupplyKey]) -> set[int]:
+    return {row["pool_id"] for row in await run(connection, "pools_of_supplies", *columns(keys, 2))}
+
+
+async def lock_supplies(connection: Connection, keys: Iterable[SupplyKey]) -> dict[SupplyKey, Supply]:
+    """Those that exist, locked."""
+    return _supplies(await run(connection, "lock_supplies", *columns(keys, 2)))
+
+
+async def supplies_to_come(connection: Connection, pool_ids: Iterable[int]) -> dict[SupplyKey, Supply]:
+    """All that locked pools have to expect."""
+    return _supplies(await run(connection, "supplies_to_come", list(pool_ids)))
+
+
+def _supplies(rows: Iterable[asyncpg.Record]) -> dict[SupplyKey, Supply]:
+    supplies = (
+        Supply(
+            SupplyKey(row["supply_id"], row["sku"]),
+            row["revision"],
+            None if row["location"] is None else PoolKey(row["sku"], row["location"]),
+            row["quantity"],
+            row["received"],
+            row["expected_at"],
+            row["first_expected_at"],
+            row["supplier"],
+            row["cancelled"],
+            row["overdue"],
+            row["fingerprint"],
+        )
+        for row in rows
+    )
+    return {supply.key: supply for supply in supplies}
+
+
+# ── queues ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def units_of_orders(
+    connection: Connection, order_ids: Iterable[str], shipped: Mapping[tuple[str, int], int]
+) -> list[OrderedUnits]:
+    """For every order and pool of its lines; `shipped`: units that shipments name, by order id and line number."""
+    named = [(order_id, line_no, units) for (order_id, line_no), units in shipped.items()]
+    rows = await run(connection, "units_of_orders", list(order_ids), *columns(named, 3))
+    return [OrderedUnits(row["order_id"], row["pool_id"], row["ordered"], row["shipped"]) for row in rows]
 
 
 async def queue_heads(connection: Connection, units: Mapping[int, int]) -> dict[int, list[Rank]]:
@@ -87,14 +239,31 @@ async def queue_heads(connection: Connection, units: Mapping[int, int]) -> dict[
     return heads
 
 
-async def queue_tails(connection: Connection, units: Mapping[int, int], beside: Iterable[str]) -> set[str]:
-    """The orders that may lose stock, `beside` those given; `units`: how many may be lost at most, by pool id."""
+async def queue_tails(connection: Connection, units: Mapping[int, int], beside: Iterable[str]) -> list[Tail]:
+    """The lines that may lose stock, `beside` those of orders given; `units`: how many may be lost at most, by pool."""
     rows = await run(connection, "queue_tails", list(units), list(units.values()), list(beside))
-    return {row["order_id"] for row in rows}
+    return [Tail(row["pool_id"], row["order_id"], row["held"], row["at_most"]) for row in rows]
+
+
+async def orders_holding(connection: Connection, pool_ids: Iterable[int]) -> set[str]:
+    return {row["order_id"] for row in await run(connection, "orders_holding", list(pool_ids))}
+
+
+async def orders_waiting(connection: Connection, pool_id: int) -> int:
+    return int((await run(connection, "orders_waiting", pool_id))[0]["orders"])
+
+
+async def units_ahead(connection: Connection, places: Iterable[tuple[int, Rank]]) -> dict[tuple[int, Rank], int]:
+    """The units that wait ahead of places in queues, by (pool id, rank)."""
+    rows = await run(connection, "units_ahead", *columns([(pool_id, *rank) for pool_id, rank in places], 4))
+    return {(row["pool_id"], (row["ranked_at"], row["order_id"], row["line_no"])): row["ahead"] for row in rows}
+
+
+# ── orders, and what was seen before ─────────────────────────────────────────────────────────────────────────────────
 
 
 async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, Order]:
-    """The orders that exist, locked, with all their lines and the cancels that came before them."""
+    """The orders that exist, locked, with all their lines, and the cancels and shipments that came before them."""
     rows = await run(connection, "lock_orders", sorted(order_ids))
     orders = {
         row["order_id"]: Order(
@@ -109,6 +278,8 @@ async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[
             row["release_no"],
             row["allocations_version"],
             row["backorders_version"],
+            row["escalates_at"],
+            row["escalated"],
         )
         for row in rows
     }
@@ -124,12 +295,18 @@ async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[
                 row["quantity_rejected"],
                 row["quantity_shipped"],
                 tuple((number, units) for number, units in json.loads(row["releases"])),
+                row["promised_at"],
+                row["first_promised_at"],
+                None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
             )
         stubs = [order.order_id for order in orders.values() if order.placed_at is None]
         if stubs:
             for row in await run(connection, "early_cancels", stubs):
                 order = orders[row["order_id"]]
                 order.early_cancels += (OrderCancelled.model_validate_json(row["body"]),)
+            for row in await run(connection, "early_shipments", stubs):
+                order = orders[row["order_id"]]
+                order.early_shipments += (LinesShipped.model_validate_json(row["body"]),)
     return orders
 
 
@@ -141,8 +318,47 @@ async def known_movements(
     connection: Connection, keys: Iterable[MovementKey], ids: Mapping[PoolKey, int]
 ) -> dict[MovementKey, bytes]:
     names = {(ids[key.pool], key.kind, key.document_id): key for key in keys}
-    rows = await run(connection, "known_movements", *_columns(names, 3))
+    rows = await run(connection, "known_movements", *columns(names, 3))
     return {names[row["pool_id"], row["kind"], row["document_id"]]: row["fingerprint"] for row in rows}
+
+
+async def known_fulfilments(connection: Connection, keys: Iterable[FulfilmentKey]) -> dict[FulfilmentKey, bytes]:
+    rows = await run(connection, "known_fulfilments", *columns(keys, 3))
+    return {FulfilmentKey(row["kind"], row["shipment_id"], row["order_id"]): row["fingerprint"] for row in rows}
+
+
+# ── timers and rules ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def timer_row(timer: Timer) -> tuple[str, str, str]:
+    """The key of a timer's row: kind, subject, supply id."""
+    match timer:
+        case EscalationDue():
+            return ("escalate", timer.order_id, "")
+        case ReleaseDue():
+            return ("release", timer.sku, "")
+        case SupplyDue():
+            return ("overdue", timer.sku, timer.supply_id)
+
+
+async def take_timer(connection: Connection, timer: Timer, due: datetime) -> bool:
+    """Take a timer that is still due then; the locks of what it is about are held."""
+    return bool(await run(connection, "take_timer", *timer_row(timer), due))
+
+
+async def register_rules(connection: Connection, rules: Rules) -> int:
+    """The number under which the journal knows these rules."""
+    body = rules_json.dump(rules)
+    fingerprint = blake2b(body.encode(), digest_size=16).digest()
+    return int((await run(connection, "register_rules", body, fingerprint))[0]["rules_id"])
+
+
+async def rules_by_id(connection: Connection, rules_id: int) -> Rules:
+    """The rules that were in force at journal entries with this number."""
+    return rules_json.load((await run(connection, "rules_by_id", rules_id))[0]["body"])
+
+
+# ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def read_epoch(connection: Connection) -> int:
@@ -159,37 +375,38 @@ async def count_alerts(connection: Connection, per_sku: Mapping[str, int]) -> di
     return {row["sku"]: row["version"] - per_sku[row["sku"]] for row in rows}
 
 
-async def write(connection: Connection, decision: Decision, ids: Mapping[PoolKey, int]) -> None:
-    """Write what a decision changed: a constant number of statements, however large the batch."""
-    if decision.new_orders:
-        await copy(connection, "orders", ORDER_COLUMNS, [_order_row(order) for order in decision.new_orders.values()])
-    if decision.changed_orders:
-        rows = [_order_row(order) for order in decision.changed_orders.values()]
-        await run(connection, "update_orders", *_columns(rows, len(ORDER_COLUMNS)))
-    if decision.new_lines:
-        rows = [
-            (line.order_id, line.line_no, ids[line.pool], line.rank[0], line.ordered, *_line_units(line))
-            for line in decision.new_lines.values()
-        ]
-        await copy(connection, "lines", LINE_COLUMNS, rows)
-    if decision.changed_lines:
-        rows = [(line.order_id, line.line_no, *_line_units(line)) for line in decision.changed_lines.values()]
-        await run(connection, "update_lines", *_columns(rows, 9))
-    if decision.pools:
-        rows = [
-            (pool.pool_id, pool.on_hand, pool.allocated, pool.waiting, pool.counted_at)
-            for pool in decision.pools.values()
-        ]
-        await run(connection, "update_pools", *_columns(rows, 5))
-    if decision.movements:
-        await copy(connection, "stock_movements", MOVEMENT_COLUMNS, [_movement_row(m, ids) for m in decision.movements])
-    if decision.cancels:
-        await copy(connection, "cancels", CANCEL_COLUMNS, [_cancel_row(cancel) for cancel in decision.cancels])
+EVENT_COLUMNS = (
+    "batch_id",
+    "ordinal",
+    "topic",
+    "key",
+    "version",
+    "id",
+    "type",
+    "occurred_at",
+    "caused_by",
+    "traceparent",
+    "value",
+    "why",
+)
 
 
 async def append_events(connection: Connection, batch_id: int, events: Sequence[SealedEvent]) -> None:
     rows = [
-        (batch_id, at, e.topic, e.key, e.version, e.id, e.type, e.occurred_at, e.caused_by, e.traceparent, e.value)
+        (
+            batch_id,
+            at,
+            e.topic,
+            e.key,
+            e.version,
+            e.id,
+            e.type,
+            e.occurred_at,
+            e.caused_by,
+            e.traceparent,
+            e.value,
+            e.why,
+        )
         for at, e in enumerate(events)
     ]
     await copy(connection, "events", EVENT_COLUMNS, rows)
@@ -203,6 +420,7 @@ async def append_journal(
     at: datetime,
     events: int,
     outcomes: Mapping[str, int],
+    rules_id: int | None,
 ) -> JournalEntry:
     """The last statement before COMMIT: it holds the head of the log."""
     row = (
@@ -215,6 +433,7 @@ async def append_journal(
             at,
             events,
             *(outcomes.get(outcome, 0) for outcome in ("applied", "duplicate", "ignored", "dead_letter")),
+            rules_id,
         )
     )[0]
     return JournalEntry(row["number"], row["first_seq"])
@@ -222,103 +441,3 @@ async def append_journal(
 
 async def notify_events(connection: Connection) -> None:
     await run(connection, "notify_events")
-
-
-ORDER_COLUMNS = (
-    "order_id",
-    "placed_at",
-    "ranked_at",
-    "head_start",
-    "head_start_reason",
-    "delivery",
-    "customer_id",
-    "fingerprint",
-    "release_no",
-    "allocations_version",
-    "backorders_version",
-)
-LINE_COLUMNS = (
-    "order_id",
-    "line_no",
-    "pool_id",
-    "ranked_at",
-    "quantity_ordered",
-    "quantity_allocated",
-    "quantity_waiting",
-    "quantity_cancelled",
-    "quantity_rejected",
-    "quantity_shipped",
-    "quantity_released",
-    "releases",
-)
-MOVEMENT_COLUMNS = (
-    "pool_id",
-    "kind",
-    "document_id",
-    "quantity",
-    "supply_id",
-    "supplier",
-    "fingerprint",
-    "moved_at",
-    "caused_by",
-)
-CANCEL_COLUMNS = ("id", "order_id", "body", "early", "fingerprint", "cancelled_at")
-EVENT_COLUMNS = (
-    "batch_id",
-    "ordinal",
-    "topic",
-    "key",
-    "version",
-    "id",
-    "type",
-    "occurred_at",
-    "caused_by",
-    "traceparent",
-    "value",
-)
-
-
-def _columns(rows: Iterable[Sequence[Any]], width: int) -> list[list[Any]]:
-    """Rows as columns, for `unnest`."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return columns or [[] for _ in range(width)]
-
-
-def _order_row(order: Order) -> tuple[Any, ...]:
-    return (
-        order.order_id,
-        order.placed_at,
-        order.ranked_at,
-        order.head_start,
-        order.head_start_reason,
-        order.delivery,
-        order.customer_id,
-        order.fingerprint,
-        order.release_no,
-        order.allocations_version,
-        order.backorders_version,
-    )
-
-
-def _line_units(line: Line) -> tuple[Any, ...]:
-    releases = json.dumps(line.releases)
-    return (line.allocated, line.waiting, line.cancelled, line.rejected, line.shipped, line.released, releases)
-
-
-def _movement_row(movement: Movement, ids: Mapping[PoolKey, int]) -> tuple[Any, ...]:
-    return (
-        ids[movement.key.pool],
-        movement.key.kind,
-        movement.key.document_id,
-        movement.quantity,
-        movement.supply_id,
-        movement.supplier,
-        movement.fingerprint,
-        movement.now,
-        movement.caused_by,
-    )
-
-
-def _cancel_row(cancel: Cancel) -> tuple[Any, ...]:
-    message = cancel.message
-    return (message.id, message.order_id, message.model_dump_json(), cancel.early, cancel.fingerprint, cancel.now)

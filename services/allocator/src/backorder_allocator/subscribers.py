@@ -15,24 +15,29 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 
 from backorder_allocator import telemetry
-from backorder_allocator.allocation import Input
 from backorder_allocator.batches import Record
+from backorder_allocator.decision import Input
 from backorder_allocator.fail_points import reached
 from backorder_allocator.intake import Intake
 from backorder_allocator.settings import Settings
 from backorder_schemas import (
     DeadLetter,
+    LinesDelivered,
+    LinesShipped,
     OrderCancelled,
     OrderPlaced,
+    SkuPolicyChanged,
     StockAdjusted,
     StockCounted,
     StockReceived,
+    SupplyCancelled,
+    SupplyExpected,
     decode,
 )
 
 log = telemetry.logger(__name__)
 
-INPUT_TOPICS = ("orders", "stock-received", "stock-adjusted")
+INPUT_TOPICS = ("orders", "stock-received", "stock-adjusted", "inbound-supply", "catalog", "fulfilment")
 GROUP = "allocator"
 COMMIT_TIMEOUT_SECONDS = 5.0
 REVOKE_TIMEOUT_SECONDS = 25.0
@@ -41,7 +46,18 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MILLISECOND = 253_402_300_799_999
 """The end of the year 9999: where a topic takes its timestamps from senders, they may send any number."""
 
-AllocatorInput = OrderPlaced | OrderCancelled | StockReceived | StockAdjusted | StockCounted
+AllocatorInput = (
+    OrderPlaced
+    | OrderCancelled
+    | StockReceived
+    | StockAdjusted
+    | StockCounted
+    | SupplyExpected
+    | SupplyCancelled
+    | SkuPolicyChanged
+    | LinesShipped
+    | LinesDelivered
+)
 
 
 async def parse_without_headers(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
@@ -125,7 +141,7 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         graceful_timeout=25.0,
         request_timeout_ms=40_000,
         logger=None,
-        description="Reads orders and stock, decides who gets which unit and who waits.",
+        description="Decides who gets which unit, who waits and until when, and what may ship.",
     )
     subscriber = broker.subscriber(
         *(prefix + topic for topic in INPUT_TOPICS),
@@ -147,7 +163,7 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         parser=parse_without_headers,
         listener=positions,
         title="allocator",
-        description="Orders, cancels, receipts, adjustments and counts",
+        description="Orders, stock, supplies, policies, shipments: all that a decision can rest on",
     )
 
     positions.subscriber = subscriber

@@ -126,3 +126,15 @@ ALTER TABLE journal
     DROP CONSTRAINT kind_is_known,
     ADD CONSTRAINT kind_is_known CHECK (kind IN ('batch', 'redrive', 'timer', 'planner'));
 ALTER TABLE events ADD COLUMN why jsonb;        -- what bound the decision; not published
+
+-- What a database of the first version already has.
+INSERT INTO queue_days
+SELECT pool_id, (ranked_at AT TIME ZONE 'UTC')::date, sum(quantity_waiting) FROM lines WHERE quantity_waiting > 0 GROUP BY 1, 2;
+UPDATE pools p SET queue_end = q.queue_end
+FROM (SELECT pool_id, max(ranked_at) AS queue_end FROM lines WHERE quantity_waiting > 0 GROUP BY pool_id) q
+WHERE q.pool_id = p.pool_id;
+INSERT INTO supplies (sku, supply_id, revision, quantity, received, cancelled, overdue, fingerprint)
+SELECT p.sku, m.supply_id, 0, 0, sum(m.quantity), false, false, ''
+FROM stock_movements m JOIN pools p USING (pool_id) WHERE m.supply_id IS NOT NULL GROUP BY p.sku, m.supply_id;
+-- Dates and availability of all pools are to be published.
+UPDATE pools SET stale_since = clock_timestamp();

@@ -1,4 +1,4 @@
--- First lock of a batch: the cursors of its partitions, sorted. $1 topics, $2 partitions.
+-- Locks the cursors of a batch's partitions, sorted; before pools. $1 topics, $2 partitions.
 -- Two processes that believe they own a partition meet here: the second reads what the first has committed.
 WITH batch AS (SELECT * FROM unnest($1::text[], $2::integer[]) AS b (topic, partition))
 SELECT c.topic, c.partition, c.next_offset

@@ -1,6 +1,6 @@
--- Third lock of a batch: the orders that exist of those it names or may serve, sorted. $1 order ids.
+-- Locks the orders that exist of those it names or may serve, sorted; after pools and supplies. $1 order ids.
 SELECT order_id, placed_at, ranked_at, head_start, head_start_reason, delivery, customer_id, fingerprint,
-       release_no, allocations_version, backorders_version
+       release_no, allocations_version, backorders_version, escalates_at, escalated
 FROM orders WHERE order_id = ANY ($1::text[])
 ORDER BY order_id
 FOR UPDATE

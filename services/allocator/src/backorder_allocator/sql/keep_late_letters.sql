@@ -1,0 +1,14 @@
+-- Shipments that waited for their order and can't be, once it came: their records become dead letters at their own place, and
+-- they count as never said. Their orders are locked. $1 shipment ids, $2 order ids, $3 reasons, $4 details, $5 now.
+WITH late AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS l (shipment_id, order_id, reason, detail)
+), taken AS (
+    DELETE FROM fulfilments f USING late l
+    WHERE f.kind = 'shipped' AND f.shipment_id = l.shipment_id AND f.order_id = l.order_id AND f.waits
+    RETURNING f.*, l.reason, l.detail
+)
+INSERT INTO dead_letters (topic, partition, record_offset, record_at, key, value, header_names, header_values, reason, detail,
+                          failed_at)
+SELECT topic, partition, record_offset, record_at, key, value, header_names, header_values, reason, detail, $5::timestamptz
+FROM taken ORDER BY batch_id, ordinal
+ON CONFLICT DO NOTHING
