@@ -123,6 +123,11 @@ async def note_redrive(
     await run(connection, "note_redrive", dead_letter_id, resolved_at, outcome, reason, detail)
 
 
+async def purge(connection: Connection, before: datetime) -> int:
+    """Forget those that failed before this moment, and how many they were. What was not published yet is kept."""
+    return int((await run(connection, "purge_dead_letters", before))[0]["purged"])
+
+
 def storable(text: str) -> str:
     """Text that PostgreSQL takes: no NUL, no lone surrogates; at most 2,000 characters."""
     return text[:2000].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

@@ -104,7 +104,7 @@ def _lines(
 def _held_because(order: Mapping[str, Any], line: Mapping[str, Any], units_waiting: int, in_preorder: bool) -> str:
     """Why units that are there don't ship yet."""
     if line["held_until"] is not None:
-        return f"a pre-order, released at {words.moment(line['held_until'])}"
+        return f"for a pre-order, which is released at {words.moment(line['held_until'])}"
     until = f", or until {words.moment(order['escalates_at'])}" if order["escalates_at"] else ""
     if units_waiting:
         return f"the order ships complete and {units_waiting} of its units wait{until}"
@@ -218,12 +218,10 @@ def _sentences(order: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> 
             )
             more = line["lines_ahead"] - len(line["ahead"])
             who = f": {ahead}{f' and {more} more' if more else ''}" if ahead else ""
-            yield (
-                f"line {line['line_no']}: {line['quantity_waiting']} wait, {line['units_ahead']} units of "
-                f"{line['lines_ahead']} lines are ahead{who}"
-            )
+            units, of = words.counted(line["units_ahead"], "unit"), words.counted(line["lines_ahead"], "line")
+            yield f"line {line['line_no']}: {line['quantity_waiting']} wait, behind {units} of {of}{who}"
         if line["quantity_held"]:
-            yield f"line {line['line_no']}: {line['quantity_held']} held because of {line['held_because']}"
+            yield f"line {line['line_no']}: {line['quantity_held']} held: {line['held_because']}"
 
 
 def _told(found: Mapping[str, Any]) -> Iterable[str]:
@@ -235,7 +233,7 @@ def _told(found: Mapping[str, Any]) -> Iterable[str]:
             early = "before its order, and waits for it"
         yield f"cancel {cancel['id']} by {cancel['by']} at {words.moment(cancel['cancelled_at'])} came {early}"
         for each in cancel["beyond"]:
-            units = "all units" if each["quantity"] is None else f"{each['quantity']} units"
+            units = "all units" if each["quantity"] is None else words.counted(each["quantity"], "unit")
             yield f"  of line {each['line_no']} it named {units} that the order doesn't have"
     for shipment in found["shipments"]:
         waits = ", and waits for its order" if shipment["waits"] else ", before its order" if shipment["early"] else ""

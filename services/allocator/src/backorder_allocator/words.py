@@ -7,11 +7,17 @@ from typing import Any
 from backorder_allocator.promises import in_utc
 from backorder_allocator.state import Policy, Pool
 
+MISMATCH = {
+    "not_released": "that were held",
+    "not_allocated": "that waited",
+    "cancelled": "that were cancelled",
+    "rejected": "that were rejected",
+}
+"""What the warehouse shipped of its own accord."""
 
-def moment(at: datetime | str | None) -> str:
-    """A moment to the minute; of a message, as its text."""
-    if at is None:
-        return "an unknown date"
+
+def moment(at: datetime | str) -> str:
+    """A moment to the minute; those of messages come as texts."""
     at = in_utc(datetime.fromisoformat(at) if isinstance(at, str) else at)
     return at.isoformat(" ", timespec="minutes").replace("+00:00", "Z")
 
@@ -19,12 +25,10 @@ def moment(at: datetime | str | None) -> str:
 def of_policy(pool: Pool, now: datetime) -> str:
     """How a SKU is sold at a location: "units may wait; at most 5 at a time; safety stock 2"."""
     policy = pool.policy
-    if pool.takes_preorders(now):
-        said = [f"pre-order until {moment(policy.release_at)}"]
-    elif policy.backorders == "preorder":
-        said = [f"units may wait since the pre-order was released at {moment(policy.release_at)}"]
-    else:
-        said = ["no unit may wait" if policy.backorders == "deny" else "units may wait"]
+    said = ["no unit may wait" if policy.backorders == "deny" else "units may wait"]
+    if policy.backorders == "preorder" and policy.release_at is not None:
+        is_on = pool.takes_preorders(now)
+        said = [f"{'pre-order' if is_on else 'units may wait; it was a pre-order'} until {moment(policy.release_at)}"]
     if policy.backorders != "deny":
         said += _limits(policy)
     if pool.safety_stock:
@@ -42,14 +46,15 @@ def _limits(policy: Policy) -> list[str]:
     if policy.waiting_limit is not None:
         said.append(f"at most {policy.waiting_limit} at a time")
     if policy.max_wait_days is not None:
-        said.append(f"at most {_days(policy.max_wait_days)}")
+        said.append(f"at most {counted(policy.max_wait_days, 'day')}")
     if policy.default_lead_time_days is not None:
-        said.append(f"lead time {_days(policy.default_lead_time_days)}")
+        said.append(f"lead time {counted(policy.default_lead_time_days, 'day')}")
     return said
 
 
-def _days(number: int) -> str:
-    return "1 day" if number == 1 else f"{number} days"
+def counted(number: int, unit: str) -> str:
+    """A number of things: "1 day", "2 days"."""
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def of_event(value: Mapping[str, Any], why: Mapping[str, Any] | None) -> str:
@@ -73,11 +78,12 @@ def of_event(value: Mapping[str, Any], why: Mapping[str, Any] | None) -> str:
         case "BackorderRejected":
             return f"{value['quantity']} rejected: {value['reason']}{_bound_by(why)}"
         case "PromiseChanged":
-            leans = f", by {why['promised_by']}" if why.get("promised_by") else ""
-            before = moment(value["previous_promised_at"])
-            return f"promised {moment(value['promised_at'])}{leans} instead of {before}: {value['cause']}"
+            before = moment(value["previous_promised_at"]) if value["previous_promised_at"] else "no known date"
+            return f"{_promised(value['promised_at'], why)} instead of {before}: {value['cause']}"
         case "ShipmentMismatch":
-            return f"shipment {value['shipment_id']} took {value['quantity']} units that were {value['reason']}"
+            return (
+                f"shipment {value['shipment_id']} took {counted(value['quantity'], 'unit')} {MISMATCH[value['reason']]}"
+            )
         case "LowStock":
             return f"{value['available']} available, low from {value['low_stock_at']} on"
         case other:
@@ -90,19 +96,25 @@ def _created(value: Mapping[str, Any], why: Mapping[str, Any]) -> str:
         f"{value['quantity_waiting']} of {value['quantity_ordered']} wait",
     ]
     if why.get("ahead") is not None:
-        said.append(f"{why['ahead']} units were ahead")
+        said.append(f"behind {counted(why['ahead'], 'unit')}")
     if why.get("safety_stock"):
         said.append(f"safety stock {why['safety_stock']}")
-    leans = f", by {why['promised_by']}" if why.get("promised_by") else ""
-    said.append(f"promised {moment(value['promised_at'])}{leans}")
-    return "; ".join(said)
+    return "; ".join([*said, _promised(value["promised_at"], why)])
+
+
+def _promised(at: str | None, why: Mapping[str, Any]) -> str:
+    if at is None:
+        return "no date is known"
+    leans = f" by {why['promised_by']}" if why.get("promised_by") else ""
+    return f"promised {moment(at)}{leans}"
 
 
 def _bound_by(why: Mapping[str, Any]) -> str:
     if "waiting_limit" in why:
         return f"; at most {why['waiting_limit']} may wait and {why['waiting']} did"
     if "max_wait_days" in why:
-        return f"; at most {_days(why['max_wait_days'])}, it would be {moment(why['would_be_at'])}"
+        would_be = f"it would be {moment(why['would_be_at'])}" if why["would_be_at"] else "no date is known"
+        return f"; at most {counted(why['max_wait_days'], 'day')}, and {would_be}"
     return ""
 
 
@@ -110,7 +122,7 @@ def of_cause(kind: str, what: Any) -> str:
     """What a transaction worked on, as the journal has it."""
     match kind:
         case "batch":
-            ranges = (f"{each['topic']}-{each['partition']} offsets {_offsets(each)}" for each in what)
+            ranges = (f"{each['topic']}-{each['partition']} {_offsets(each)}" for each in what)
             return f"batch of {', '.join(ranges)}"
         case "redrive":
             return f"dead letter of {what['topic']}-{what['partition']} offset {what['offset']}, driven again"
@@ -127,4 +139,4 @@ def of_cause(kind: str, what: Any) -> str:
 
 def _offsets(span: Mapping[str, int]) -> str:
     last = span["to"] - 1
-    return str(last) if span["from"] == last else f"{span['from']} to {last}"
+    return f"offset {last}" if span["from"] == last else f"offsets {span['from']} to {last}"
