@@ -1,6 +1,7 @@
 """Makes each mistake in a copy of the allocator and sees whether tests notice: `python -m tests.allocator.mutations`.
 
-Exits with 1 if a mistake goes unnoticed, if its text is no longer in the source, or if the unchanged copy fails.
+Words as arguments choose mistakes by name. Exits with 1 if a mistake goes unnoticed, if its text is no longer in the
+source, or if the unchanged copy fails.
 """
 
 import os
@@ -16,9 +17,10 @@ from tests.allocator.mutations.changes import MUTATIONS, Mutation
 
 PACKAGE = Path(backorder_allocator.__file__).parent
 ROOT = Path(__file__).parents[3]
+STORIES = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/allocator/test_stories_*.py"))
 TESTS = {
-    "stories": ["tests/allocator/test_stories.py", "tests/allocator/test_ranking.py"],
-    "model": ["tests/allocator/test_decide_against_the_model.py"],
+    "stories": [*STORIES, "tests/allocator/test_ranking.py", "tests/allocator/test_promises.py"],
+    "model": ["tests/allocator/test_whole_histories.py"],
 }
 UNCHANGED = Mutation("(nothing is changed)", "allocation.py", ())
 
@@ -26,10 +28,9 @@ UNCHANGED = Mutation("(nothing is changed)", "allocation.py", ())
 def main() -> int:
     print(f"{'mistake':64} {'stories':>8} {'model':>8}")
     fine = True
+    chosen = [UNCHANGED, *(each for each in MUTATIONS if all(word in each.name for word in sys.argv[1:]))]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as executor:
-        for mutation, failed in zip(
-            [UNCHANGED, *MUTATIONS], executor.map(notice, [UNCHANGED, *MUTATIONS]), strict=True
-        ):
+        for mutation, failed in zip(chosen, executor.map(notice, chosen), strict=True):
             if failed is None:
                 words = ["the text to change is not there exactly once"]
             else:
