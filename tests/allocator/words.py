@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from backorder_allocator.decision import Event
-from tests.allocator.pure_planner import Move
+from backorder_allocator.moves import Move
 
 DAY_ZERO = datetime(2026, 11, 2, 9, tzinfo=UTC)
 """Days are told as the days since this one, a Monday."""
@@ -47,8 +47,8 @@ def in_words(event: Event) -> str:
 
 
 def promise_in_words(move: Move) -> str:
-    old, new = day_in_words(move.previous), day_in_words(move.promised_at)
-    return f"{move.order_id}/{move.line_no}: {old} becomes {new} ({move.cause})"
+    old, new = day_in_words(move.line.promised_at), day_in_words(move.promised_at)
+    return f"{move.line.order_id}/{move.line.line_no}: {old} becomes {new} ({move.cause})"
 
 
 def day_in_words(moment: datetime | None) -> str:
