@@ -2,21 +2,41 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from backorder_allocator import planning, store
+from backorder_allocator import batches, planner, planning, store, timers
 from backorder_allocator.connections import SESSION
 from backorder_allocator.decision import Rules
 from backorder_allocator.loading import Context
-from backorder_allocator.planner import Planner
+from backorder_allocator.planner import Planner, portions
 from backorder_allocator.planning import Run
-from backorder_allocator.promises import Cause, PromiseRules
+from backorder_allocator.plans import Plan
+from backorder_allocator.promises import Cause, PromiseRules, later
+from backorder_allocator.ranking import HeadStartRules
 from backorder_allocator.state import PoolKey
+from backorder_schemas import (
+    Customer,
+    OrderCancelled,
+    OrderLine,
+    OrderPlaced,
+    SkuPolicyChanged,
+    StockCounted,
+    StockReceived,
+    SupplyCancelled,
+    SupplyExpected,
+)
+from tests.allocator.records import Partitions
+from tests.allocator.strategies import AnyMessage, Sent
+from tests.allocator.test_batches import EMPTY, work
 from tests.conftest import Databases
 
 MONDAY = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -78,8 +98,8 @@ async def line(
     **columns: Any,
 ) -> None:
     await connection.execute(
-        "INSERT INTO orders (order_id, placed_at, ranked_at, customer_id, backorders_version) VALUES ($1, $2, $2, $3, 1) "
-        "ON CONFLICT DO NOTHING",
+        "INSERT INTO orders (order_id, placed_at, ranked_at, customer_id, backorders_version) "
+        "VALUES ($1, $2, $2, $3, 1) ON CONFLICT DO NOTHING",
         order_id, MONDAY, f"customer of {order_id}",
     )  # fmt: skip
     await connection.execute(
@@ -370,8 +390,7 @@ async def test_a_run_is_repeated_from_its_journal_in_another_database_event_by_e
                 at = day(-number)
                 await line(database, pool_id, f"o{number}", waiting=1, ranked_at=at, line_no=line_no + 1)
         await database.execute("UPDATE pools SET waiting = 9")
-    planner = Planner(Context(Rules()), 0, lambda: None)
-    await planner.run(connection, MONDAY)
+    await Planner(Context(), 0, lambda: None).run(connection, MONDAY)
     for row in await connection.fetch("SELECT what, at FROM journal ORDER BY number"):
         what = json.loads(row["what"])
         pools = [PoolKey(*pool) for pool in what["pools"]]
@@ -381,3 +400,213 @@ async def test_a_run_is_repeated_from_its_journal_in_another_database_event_by_e
     read = "SELECT id, value FROM events JOIN journal USING (batch_id) ORDER BY number, ordinal"
     assert await other.fetch(read) == await connection.fetch(read)
     assert await connection.fetchval("SELECT count(*) FROM events") == 6 * (4 + 1)
+
+
+async def test_a_pool_that_always_changes_between_plan_and_lock_is_planned_under_the_lock(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_id = await pool(connection, supplies=[(1, 3)], queue=[1])
+    tries = 0
+
+    async def read_and_change(*args: Any) -> dict[int, Plan]:
+        nonlocal tries
+        tries += 1
+        found = await planning.read_plans(*args)
+        await changed(connection, pool_id)
+        return found
+
+    monkeypatch.setattr(planner, "read_plans", read_and_change)
+    part = Planner(Context(), 0, lambda: None)
+    while await connection.fetchval("SELECT count(*) FROM journal") == 0:
+        await part.run(connection, MONDAY)
+    assert tries == planner.TRIES
+    assert await moves(connection) == [("A-1", None, 3, "supply_announced")]
+    assert not part.lost
+
+
+async def test_a_pool_that_can_t_be_planned_rests_and_stops_no_other(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await connection.execute(
+        "ALTER TABLE lines ADD CONSTRAINT no_promise_for_b CHECK (order_id <> 'B-1' OR promised_at IS NULL)"
+    )
+    for sku in "ABC":
+        await pool(connection, PoolKey(sku, "main"), supplies=[(1, 3)], queue=[1])
+    part = Planner(Context(), 0, lambda: None)
+    await part.run(connection, MONDAY)
+    assert [(order_id, to) for order_id, _, to, _ in await moves(connection)] == [("A-1", 3), ("C-1", 3)]
+    assert part.failing() == 1
+    assert await part.run(connection, MONDAY) == planner.IDLE_SECONDS
+    # It is tried again when it has rested.
+    monkeypatch.setattr(part.setbacks, "resting", set)
+    await connection.execute("ALTER TABLE lines DROP CONSTRAINT no_promise_for_b")
+    await part.run(connection, MONDAY)
+    assert [(order_id, to) for order_id, _, to, _ in await moves(connection)] == [("B-1", 3)]
+    assert part.failing() == 0
+
+
+def test_short_queues_are_planned_together_and_a_long_one_alone() -> None:
+    assert list(portions([])) == []
+    assert list(portions([(1, 10), (2, 6000), (3, 4000), (4, 1000), (5, 1)])) == [[1], [2], [3, 4], [5]]
+    assert [len(portion) for portion in portions([(n, 0) for n in range(450)])] == [200, 200, 50]
+
+
+# ── against a plan from nothing, two planners at a time ──────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Bench:
+    """One database that many examples share, one after the other, and two processes that plan."""
+
+    runner: asyncio.Runner
+    connections: tuple[asyncpg.Connection, asyncpg.Connection]
+
+
+@pytest.fixture(scope="module")
+def bench(postgres: Databases, migrated: str) -> Iterator[Bench]:
+    url = postgres.create_database(template=migrated)
+    with asyncio.Runner() as runner:
+        first = runner.run(asyncpg.connect(url, server_settings=SESSION))
+        second = runner.run(asyncpg.connect(url, server_settings=SESSION))
+        yield Bench(runner, (first, second))
+        for each in (first, second):
+            runner.run(each.close())
+
+
+SUPPLIES = st.sampled_from(["s1", "s2", "s3"])
+UNITS = st.integers(1, 6)
+SKUS = st.sampled_from(["X", "X", "X", "Y"])
+STEPS = st.one_of(
+    *[st.tuples(st.just("order"), SKUS, UNITS, st.sampled_from(["standard", "gold"]))] * 4,
+    *[st.tuples(st.just("supply"), SKUS, SUPPLIES, UNITS, st.integers(-1, 9))] * 4,
+    st.tuples(st.just("no supply"), SKUS, SUPPLIES),
+    *[st.tuples(st.just("receipt"), SKUS, UNITS, SUPPLIES | st.none())] * 2,
+    st.tuples(st.just("cancel"), st.integers(0, 20)),
+    st.tuples(st.just("count"), SKUS, st.integers(0, 3)),
+    st.tuples(st.just("policy"), SKUS, st.sampled_from([None, 2, 5]), st.sampled_from([None, 3, 6]), st.integers(0, 1)),
+    *[st.tuples(st.just("time"), st.integers(1, 40))] * 2,
+    *[st.tuples(st.just("plan"))] * 3,
+)
+
+
+def message_of(step: tuple[Any, ...], number: int, now: datetime) -> AnyMessage:
+    every: dict[str, Any] = {"id": f"m{number}", "occurred_at": now}
+    match step:
+        case "order", sku, units, segment:
+            line = OrderLine(line_no=1, sku=sku, quantity=units, unit_price=Decimal(1))
+            customer = Customer(customer_id="c", segment=segment)
+            return OrderPlaced(
+                **every, order_id=f"o{number}", placed_at=now, currency="EUR", customer=customer, lines=(line,)
+            )
+        case "supply", sku, supply_id, units, on:
+            supply = {"supply_id": supply_id, "revision": number, "quantity": units, "supplier": "acme"}
+            return SupplyExpected(**every, **supply, sku=sku, expected_at=day(on))
+        case "no supply", sku, supply_id:
+            return SupplyCancelled(**every, supply_id=supply_id, revision=number, sku=sku)
+        case "receipt", sku, units, supply_id:
+            return StockReceived(**every, receipt_id=f"r{number}", sku=sku, quantity=units, supply_id=supply_id)
+        case "cancel", which:
+            return OrderCancelled(**every, order_id=f"o{which}", by="customer")
+        case "count", sku, counted:
+            return StockCounted(**every, count_id=f"c{number}", sku=sku, counted=counted)
+        case "policy", sku, lead, release, safety:
+            sold: dict[str, Any] = {"backorders": "allow"}
+            if release is not None:
+                sold = {"backorders": "preorder", "release_at": day(release)}
+            return SkuPolicyChanged(
+                **every, **sold, sku=sku, revision=number, default_lead_time_days=lead, safety_stock=safety
+            )
+        case _:
+            raise AssertionError(step)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(STEPS, min_size=15, max_size=40))
+def test_after_a_run_every_promise_is_what_planning_from_nothing_gives(
+    bench: Bench, steps: list[tuple[Any, ...]]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(planner, "LINES_AT_ONCE", 2)
+        patch.setattr(planner, "POOLS_AT_ONCE", 1)
+        bench.runner.run(_work_and_plan(bench.connections, [*steps, ("plan",)]))
+
+
+async def _work_and_plan(
+    connections: tuple[asyncpg.Connection, asyncpg.Connection], steps: list[tuple[Any, ...]]
+) -> None:
+    connection = connections[0]
+    await connection.execute(EMPTY)
+    rules = Rules(HeadStartRules({"gold": timedelta(days=2)}), PromiseRules(handling=timedelta(hours=20)))
+    context = Context(rules)
+    planners = [Planner(context, 0, lambda: None) for _ in connections]
+    partitions = Partitions()
+    batch: list[Sent] = []
+    now = MONDAY
+    for number, step in enumerate(steps, start=1):
+        if step[0] == "time":
+            now += timedelta(hours=step[1])
+        elif step[0] != "plan":
+            batch.append(Sent(message_of(step, number, now), now))
+        else:
+            if batch:
+                await work(connection, partitions.records(batch), context)
+            batch = []
+            await _fire_what_is_due(connection, context, now)
+            while await connection.fetchval("SELECT count(*) FROM pools WHERE stale_since IS NOT NULL"):
+                await asyncio.gather(*(each.run(own, now) for each, own in zip(planners, connections, strict=True)))
+            await _assert_planned(connection, rules, now)
+    assert await connection.fetch(GAPS) == []
+
+
+async def _fire_what_is_due(connection: asyncpg.Connection, context: Context, now: datetime) -> None:
+    due = "SELECT * FROM timers WHERE due_at <= $1 ORDER BY due_at, kind, subject, supply_id LIMIT 1"
+    while row := await connection.fetchrow(due, now):
+        assert await batches.fire(connection, timers.timer_of(row), row["due_at"], context, now)
+
+
+GAPS = """
+SELECT topic, key FROM events GROUP BY topic, key HAVING min(version) <> 1 OR max(version) <> count(*)
+UNION ALL
+SELECT 'availability', sku FROM pools
+WHERE availability_version
+    <> (SELECT count(*) FROM events WHERE topic = 'availability' AND key = location || ':' || sku)
+"""
+
+
+OPEN_SUPPLIES = "SELECT * FROM supplies WHERE pool_id = $1 AND to_come > 0"
+
+
+async def _assert_planned(connection: asyncpg.Connection, rules: Rules, now: datetime) -> None:
+    """Pool by pool, line by line: the first date by which what comes covers all that wait up to here."""
+    for row in await connection.fetch(
+        "SELECT p.*, backorders, release_at, default_lead_time_days FROM pools p LEFT JOIN policies USING (sku)"
+    ):
+        coming = [
+            (each["expected_at"], each["to_come"])
+            for each in await connection.fetch(
+                "SELECT * FROM supplies WHERE pool_id = $1 AND to_come > 0", row["pool_id"]
+            )
+            if not each["overdue"] and each["expected_at"] >= now
+        ]
+        in_preorder = row["backorders"] == "preorder" and not row["preorder_over"] and row["release_at"] > now
+        wanted = 0
+        for line in await connection.fetch(
+            "SELECT * FROM lines WHERE pool_id = $1 AND quantity_waiting > 0 ORDER BY ranked_at, order_id, line_no",
+            row["pool_id"],
+        ):
+            wanted += line["quantity_waiting"]
+            there = row["on_hand"] - row["allocated"] - row["safety_stock"]
+            expected = None
+            for date, units in sorted(coming):
+                there += units
+                if expected is None and there >= wanted:
+                    expected = later(date, rules.promises.handling)
+            if expected is None and row["default_lead_time_days"] is not None:
+                assert line["lead_days"] == row["default_lead_time_days"]
+                if row["preorder_over"]:
+                    continue  # the release was promised where the lead time was shorter: that has come now
+                expected = line["lead_at"]
+            if expected is not None and in_preorder:
+                expected = max(expected, row["release_at"])
+            told = line["promised_at"]
+            assert (told and told.date()) == (expected and expected.date()), (row, line)
