@@ -49,16 +49,28 @@ LINES_IN_A_RELEASE = 500
 DAY = timedelta(days=1)
 NO_POLICY = SkuPolicyChanged(id="none", occurred_at=FIRST_MOMENT, sku="any", revision=1, backorders="allow")
 
-# The causes of a moved promise as the contract lists them, by what they can explain.
-MAKES_EARLIER = (
+# As the contract lists them.
+CAUSES = (
+    "supply_cancelled",
+    "supply_moved",
+    "supply_changed",
+    "supply_overdue",
+    "supply_announced",
+    "stock_received",
+    "stock_lost",
+    "overtaken",
+    "cancelled_ahead",
+    "policy_changed",
+)
+MAKES_EARLIER = {
     "supply_moved",
     "supply_changed",
     "supply_announced",
     "stock_received",
     "cancelled_ahead",
     "policy_changed",
-)
-MAKES_LATER = (
+}
+MAKES_LATER = {
     "supply_cancelled",
     "supply_moved",
     "supply_changed",
@@ -66,7 +78,7 @@ MAKES_LATER = (
     "stock_lost",
     "overtaken",
     "policy_changed",
-)
+}
 
 
 @dataclass(frozen=True)
@@ -151,13 +163,13 @@ class NaiveModel:
         self.events: list[Event] = []
         self.touched: list[str] = []
         self.refused_late: list[str] = []
-        self.noted_now: set[tuple[Pool, str]] = set()
+        self.noted_now: dict[Pool, set[str]] = {}
 
     # -- what the outside sees
 
     def receive(self, message: Message | Timer, now: datetime) -> Answer:
         """Takes one message with the record's timestamp, or a timer with its due time, and answers with what it did."""
-        self.events, self.touched, self.refused_late, self.noted_now = [], [], [], set()
+        self.events, self.touched, self.refused_late, self.noted_now = [], [], [], {}
         before = {pool: self.plan(pool, now) for pool in self.named}
         outcome = self._outcome(message, now)
         for order_id in dict.fromkeys(self.touched):
@@ -165,11 +177,11 @@ class NaiveModel:
             self._set_escalation(order_id, now)
         self._say_which_fills_are_held(now)
         self._say_low_stock()
-        for pool, cause in self.noted_now:
-            self.noted.setdefault(pool, set()).add(cause)
+        for pool, causes in self.noted_now.items():
+            self.noted.setdefault(pool, set()).update(causes)
             after = self.plan(pool, now)
             if any(after.get(line, planned)[0] != planned[0] for line, planned in before.get(pool, {}).items()):
-                self.moved_by.setdefault(pool, set()).add(cause)
+                self.moved_by.setdefault(pool, set()).add(min(causes, key=CAUSES.index))
         return Answer(outcome, self.events, self.refused_late)
 
     def due_timers(self) -> list[tuple[datetime, Timer]]:
@@ -207,7 +219,10 @@ class NaiveModel:
         return set(self.noted.get(pool, ()))
 
     def causes_that_moved(self, pool: Pool) -> set[str]:
-        """Those among them that did: some line that waited before and after had another date at that moment."""
+        """Those among them that did: some line that waited before and after had another date at that moment.
+
+        Of several causes that come with one message, the first of the contract counts.
+        """
         return set(self.moved_by.get(pool, ()))
 
     def moves(self, pool: Pool, now: datetime, causes: Collection[str] | None = None) -> list[Event]:
@@ -229,7 +244,8 @@ class NaiveModel:
                 continue
             line.publish(date)
             earlier = date is not None and (previous is None or date < previous)
-            fitting = [cause for cause in (MAKES_EARLIER if earlier else MAKES_LATER) if cause in chosen]
+            possible = MAKES_EARLIER if earlier else MAKES_LATER
+            fitting = [cause for cause in CAUSES if cause in possible and cause in chosen]
             events.append(
                 line.event(
                     "PromiseChanged",
@@ -377,6 +393,8 @@ class NaiveModel:
         known = self.policies.get(policy.sku)
         if known is not None and policy.revision <= known.revision:
             return DUPLICATE if without_ids(policy) == without_ids(known) else IGNORED
+        if known is not None and known.release_at != policy.release_at:
+            self.pre_orders_over = {each for each in self.pre_orders_over if each[0] != policy.sku}
         self.policies[policy.sku] = policy
         release_at = self._release_at(policy.sku)
         if release_at is not None and release_at <= now:
@@ -400,7 +418,7 @@ class NaiveModel:
             return APPLIED
         pool = (message.sku, message.location)
         self.named.add(pool)
-        if old is None or old.announced is None or old.cancelled:
+        if old is None or old.announced is None or not self._to_come(*key):
             self._note(pool, "supply_announced")
         else:
             if old.pool and old.pool != pool:
@@ -548,7 +566,8 @@ class NaiveModel:
                 (left, "rejected"),
             ):
                 if mismatch:
-                    self._note(line.pool, "stock_lost")
+                    if reason != "not_released":  # held units leave as they would have later
+                        self._note(line.pool, "stock_lost")
                     self.events.append(
                         line.event("ShipmentMismatch", quantity=mismatch, reason=reason)
                         | {"key": line.pool[0], "shipment_id": shipment.shipment_id}
@@ -796,7 +815,7 @@ class NaiveModel:
         self.touched += [line.order_id for line in self.lines if line.pool[0] == sku and line.held]
 
     def _note(self, pool: Pool, cause: str) -> None:
-        self.noted_now.add((pool, cause))
+        self.noted_now.setdefault(pool, set()).add(cause)
 
     def _substitutes(self, line: Line) -> tuple[str, ...]:
         """Those that are there first."""

@@ -31,13 +31,12 @@ def announce(work: Work, message: SupplyExpected) -> Outcome:
         work.pool(before)
         work.moves(before, "supply_moved")
         work.moves(key, "supply_moved")
-    elif not was_to_come and supply.to_come:
+    if not was_to_come and supply.to_come:
         work.moves(key, "supply_announced")
-    elif was_to_come:
-        if supply.expected_at != was_expected_at:
-            work.moves(key, "supply_moved")
-        if supply.to_come != was_to_come:
-            work.moves(key, "supply_changed")
+    if was_to_come and supply.expected_at != was_expected_at:
+        work.moves(key, "supply_moved")
+    if was_to_come and supply.to_come != was_to_come:
+        work.moves(key, "supply_changed")
     set_timer(work, supply)
     return APPLIED
 
