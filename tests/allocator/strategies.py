@@ -51,6 +51,8 @@ _PLACED = st.sampled_from([0, 0, 0, 1, 2, 24, 25, 48, 72, 999]).map(lambda hours
 _WHENEVER_PLACED = st.one_of(*[_PLACED] * 4, st.sampled_from([START - 30 * HOUR, FIRST_YEAR, LAST_YEAR]))
 _OFTEN = st.sampled_from([True, True, True, False])
 _NEARLY_ALWAYS = st.sampled_from([True] * 9 + [False])
+_ALWAYS = st.just(True)
+_SELDOM = st.sampled_from([False, False, False, True])
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class _Cancel:
-    """A cancel before it is known which orders there are: numbers that are brought into range later."""
+    """A cancel before it is known which orders there are: numbers that are brought into range later.
+
+    `early`: the order may be any, also one that is placed later.
+    """
 
     order: int
     lines: tuple[tuple[int, int | None], ...] | None
     by: Literal["customer", "shop"]
+    early: bool
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,7 @@ def whole_histories(draw: st.DrawFn, most_steps: int = 30, *, with_a_long_order:
     all_kinds = ("cancels", "stock", "policies", "supplies", "shipments", "time", "again")
     kinds = [kind for kind in all_kinds if draw(st.booleans())]
     steps_of: dict[str, list[st.SearchStrategy[Any]]] = {
-        "cancels": [_cancels(quantities)] * 2,
+        "cancels": [_cancels(quantities, _SELDOM)] * 2,
         "stock": [_receipts(quantities, pools), _adjustments(quantities, pools), _counts(pools)],
         "policies": [_policies(), _policies()],
         "supplies": [_supplies(quantities, pools)] * 4 + [_deliveries_of_supplies(quantities, pools)] * 2,
@@ -198,14 +204,16 @@ def whole_histories(draw: st.DrawFn, most_steps: int = 30, *, with_a_long_order:
         *[st.builds(_Plan, pools)] * 2,
         *itertools.chain.from_iterable(steps_of[kind] for kind in kinds),
     )
-    length = draw(st.integers(1, most_steps))
+    length = draw(st.sampled_from([1, 3, 6, 12, 18, 24, 30])) * most_steps // 30
     steps = draw(st.lists(step, min_size=length, max_size=length))
+    if draw(st.booleans()):
+        steps = [draw(_receipts(quantities, pools)), *steps]
     if "policies" in kinds:
         steps = draw(st.lists(_policies(), max_size=2)) + steps
     if with_a_long_order:
         for one in draw(_long_orders(pools)):
             steps.insert(draw(st.integers(0, len(steps))), one)
-    if isinstance(steps[0], Fire | _Plan):
+    if not steps or isinstance(steps[0], Fire | _Plan):
         steps.insert(0, draw(_orders(quantities, pools, placed=_WHENEVER_PLACED)))
     passed = draw(st.sampled_from([st.integers(-3, 60), st.integers(-60, 60 * 30)]))
     minutes = draw(st.lists(passed, min_size=len(steps), max_size=len(steps)))
@@ -300,10 +308,10 @@ def _long_orders(draw: st.DrawFn, pools: Pools) -> list[OrderPlaced | StockRecei
 
 
 @st.composite
-def _cancels(draw: st.DrawFn, quantities: st.SearchStrategy[int]) -> _Cancel:
+def _cancels(draw: st.DrawFn, quantities: st.SearchStrategy[int], early: st.SearchStrategy[bool] = _ALWAYS) -> _Cancel:
     line = st.tuples(st.integers(0, 12), st.none() | quantities)
     lines = draw(st.none() | st.lists(line, min_size=1, max_size=3).map(tuple))
-    return _Cancel(draw(st.integers(0, 99)), lines, draw(st.sampled_from(["customer", "shop"])))
+    return _Cancel(draw(st.integers(0, 99)), lines, draw(st.sampled_from(["customer", "shop"])), draw(early))
 
 
 @st.composite
@@ -381,8 +389,7 @@ def _deliveries_of_supplies(draw: st.DrawFn, quantities: st.SearchStrategy[int],
 def _shipments(draw: st.DrawFn, quantities: st.SearchStrategy[int]) -> _Ship:
     line = st.tuples(st.integers(0, 12), st.sampled_from([None, None]) | quantities)
     lines = draw(st.lists(line, min_size=1, max_size=3).map(tuple))
-    early = draw(st.sampled_from([False, False, True]))
-    return _Ship(draw(st.integers(0, 99)), early, lines, draw(st.sampled_from([None, None, None, "shared"])))
+    return _Ship(draw(st.integers(0, 99)), draw(_SELDOM), lines, draw(st.sampled_from([None, None, None, "shared"])))
 
 
 def _deliveries() -> st.SearchStrategy[_Deliver]:
@@ -424,10 +431,9 @@ def _resolved(
             case StockCounted():
                 messages.append(step.model_copy(update={**fresh, "count_id": f"c{number}"}))
             case _Cancel():
-                messages.append(_cancel_of(step, orders, f"m{number}"))
+                messages.append(_cancel_of(step, orders if step.early else _known(orders, messages), f"m{number}"))
             case _Ship():
-                known = sum(isinstance(message, OrderPlaced) for message in messages)
-                messages.append(_shipment_of(step, orders if step.early else orders[: known or None], number))
+                messages.append(_shipment_of(step, orders if step.early else _known(orders, messages), number))
             case _Deliver():
                 shipped = [message for message in messages if isinstance(message, LinesShipped)]
                 messages.append(_delivery_of(step, shipped, f"m{number}"))
@@ -441,6 +447,12 @@ def _resolved(
                     _repeat(messages[step.which % len(messages)], step.change, number) if messages else _first()
                 )
     return messages
+
+
+def _known(orders: Sequence[OrderPlaced], messages: Sequence[AnyMessage]) -> Sequence[OrderPlaced]:
+    """The orders that were placed before; all, if none was."""
+    placed = {message.order_id for message in messages if isinstance(message, OrderPlaced)}
+    return [order for order in orders if order.order_id in placed] or orders
 
 
 def _cancel_of(cancel: _Cancel, orders: Sequence[OrderPlaced], id_: str) -> OrderCancelled:
