@@ -71,7 +71,7 @@ def pools_of(work: Work, sku: str) -> list[Pool]:
 
 
 def touch_holders(work: Work, sku: str) -> None:
-    """Orders that hold units of this SKU may be released by it."""
-    for order in work.state.orders.values():
+    """Orders that hold units of this SKU may be released by it; by id, in whatever order they were loaded."""
+    for _, order in sorted(work.state.orders.items()):
         if any(line.held and line.pool.sku == sku for line in order.lines.values()):
             work.touch(order)
