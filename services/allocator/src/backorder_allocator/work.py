@@ -246,6 +246,8 @@ class Work:
 
     def units_ahead(self, line: Line) -> int:
         places = self.places.get(line.pool)
+        if places is None and line.pool in self.state.horizons:
+            raise IncompleteStateError(f"what waits ahead in {line.pool} was not loaded")
         if places is None:
             # Without a horizon the whole queue is loaded.
             waiting = [
