@@ -130,6 +130,15 @@ def test_a_preorder_is_filled_early_and_released_at_its_date() -> None:
     assert shop.order("1003", 1) == ["1003/1: 1 begin to wait (ordered), 1 wait"], "from then on it is sold like others"
 
 
+def test_a_complete_order_waits_for_its_preorder_line_and_goes_out_as_one_at_the_release() -> None:
+    shop = Shop(stock=2)
+    shop.policy("preorder", sku="GAME", release_at=day(20))
+    shop.order("1001", line(1, 3), line(2, 1, sku="GAME"), delivery="complete")
+    assert shop.receive(1, sku="GAME") == ["1001/2: 1 filled, 0 wait (held for its release)"]
+    assert shop.receive(1) == ["1001/1: 1 filled, 0 wait (held)"]
+    assert shop.until(day(20)) == ["1001: release 1: 3 of line 1, 1 of line 2 (complete)"]
+
+
 def test_a_preorder_with_stock_begins_to_wait_so_that_the_customer_hears_of_the_date_and_is_filled_at_once() -> None:
     shop = Shop(stock=2)
     shop.policy("preorder", release_at=day(20))
