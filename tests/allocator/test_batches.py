@@ -5,6 +5,7 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -16,27 +17,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
-from backorder_allocator import audits, batches, dead_letters, loading, planning, store
+from backorder_allocator import audits, batches, dead_letters, loading, planning, statements, store
 from backorder_allocator.allocation import decide
 from backorder_allocator.batches import Record, Worked
 from backorder_allocator.connections import SESSION
-from backorder_allocator.decision import Event, Input, Outcome, Rules, Timer
+from backorder_allocator.decision import EscalationDue, Event, Input, Outcome, Rules, Timer
 from backorder_allocator.loading import Context
+from backorder_allocator.promises import PromiseRules
 from backorder_allocator.ranking import HeadStartRules, ValueRule
 from backorder_allocator.redriving import drive
-from backorder_allocator.state import FulfilmentKey, Line, Order, PoolKey, Rank, State, SupplyKey
+from backorder_allocator.state import FulfilmentKey, Line, Order, Policy, PoolKey, Rank, State, SupplyKey
 from backorder_allocator.statements import Connection
 from backorder_allocator.store import LockedPool
 from backorder_allocator.touching import touched_by
 from backorder_schemas import (
     CancelledLine,
     Customer,
+    DeadLetter,
+    LinesShipped,
     OrderCancelled,
     OrderLine,
     OrderPlaced,
+    ShippedLine,
+    SkuPolicyChanged,
     StockAdjusted,
     StockCounted,
     StockReceived,
+    SupplyExpected,
 )
 from tests.allocator.pure_planner import plan_pool
 from tests.allocator.records import Partitions
@@ -52,9 +59,11 @@ from tests.allocator.strategies import (
     settings_of_a_shop,
     whole_histories,
 )
-from tests.allocator.strategies import batches as cuts
+from tests.allocator.strategies import batches as cuts_of
 from tests.allocator.test_whole_histories import DEFAULT_EXAMPLES, EXAMPLES, on_random_histories, rules_of
 from tests.conftest import Databases
+
+Happening = Step | Arrival
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 HEAD_STARTS = HeadStartRules(SEGMENT_HEAD_STARTS, tuple(ValueRule(*rule) for rule in VALUE_HEAD_STARTS))
@@ -103,7 +112,7 @@ def bench(postgres: Databases, migrated: str) -> Iterator[Bench]:
 def test_the_database_holds_what_decide_says_for_any_cut_into_batches(bench: Bench, data: st.DataObject) -> None:
     history = data.draw(whole_histories())
     shop = data.draw(settings_of_a_shop())
-    cut = data.draw(cuts(history))
+    cut = data.draw(cuts_of(history))
     repeats = data.draw(st.lists(st.booleans(), min_size=len(cut), max_size=len(cut)))
     bench.runner.run(compare(bench.connection, rules_of(shop), cut, repeats))
 
@@ -111,7 +120,7 @@ def test_the_database_holds_what_decide_says_for_any_cut_into_batches(bench: Ben
 async def compare(
     connection: asyncpg.Connection,
     rules: Rules,
-    cut: Sequence[Sequence[Step | Arrival]],
+    cut: Sequence[Sequence[Happening]],
     repeats: Iterable[bool] = itertools.repeat(False),
 ) -> None:
     """Work a history in batches, and decide it step by step without a database: both know the same in the end."""
@@ -259,8 +268,10 @@ async def _assert_letters(connection: asyncpg.Connection, told: Told) -> None:
 
 
 def _at_rest(order: Order) -> Order:
-    """As it is loaded: what came before an order is needed no more once it is there."""
-    return order if order.placed_at is None else replace(order, early_cancels=(), early_shipments=())
+    """As it is loaded: what came before an order is needed no more once it is there, and cancels have no order."""
+    if order.placed_at is not None:
+        return replace(order, early_cancels=(), early_shipments=())
+    return replace(order, early_cancels=tuple(sorted(order.early_cancels, key=lambda cancel: cancel.id)))
 
 
 def _lines(state: State) -> Iterator[Line]:
@@ -331,6 +342,20 @@ def receipt(receipt_id: str, quantity: int, sku: str = "X") -> Arrival:
 
 def cancel(order_id: str, id_: str = "cancel") -> Arrival:
     return Arrival(OrderCancelled(id=id_, occurred_at=START, order_id=order_id, by="customer"), START)
+
+
+def shipment(order_id: str, quantity: int, shipment_id: str = "sh") -> Sent:
+    shipped = (ShippedLine(line_no=1, quantity=quantity),)
+    name = f"{shipment_id} {order_id}"
+    return Sent(
+        LinesShipped(id=name, occurred_at=START, shipment_id=shipment_id, order_id=order_id, lines=shipped), START
+    )
+
+
+def policy(revision: int, sku: str = "X", now: datetime = START, **fields: Any) -> Sent:
+    rules: dict[str, Any] = {"backorders": "allow"} | fields
+    name = f"{sku} {revision}"
+    return Sent(SkuPolicyChanged(id=name, occurred_at=START, sku=sku, revision=revision, **rules), now)
 
 
 async def waiting(connection: Connection) -> dict[str, int]:
@@ -615,3 +640,274 @@ async def test_pool_ids_of_another_database_are_forgotten(connection: asyncpg.Co
     await work(connection, Partitions().records([receipt("r1", 3), order("1", 2), receipt("r2", 1, "Y")]), context)
     assert await _pools(connection) == {PoolKey("X", "main"): 3, PoolKey("Y", "main"): 1}
     await assert_audit_is_clean(connection)
+
+
+# ── what else a batch reads, and for whom it waits ───────────────────────────────────────────────────────────────────
+
+
+async def test_an_order_that_a_loss_releases_does_not_hide_who_holds_units_before_it(
+    connection: asyncpg.Connection,
+) -> None:
+    """After the release date (its timer is late), who loses one unit is released with the others it held."""
+    released_at = START + timedelta(hours=1)
+    late = START + timedelta(hours=2)
+    before: list[Happening] = [
+        policy(1, backorders="preorder", release_at=released_at),
+        receipt("r1", 3),
+        order("1", 1),
+        order("2", 1, 1),
+    ]
+    losses = [replace(adjustment(f"a{number}", -1), now=late) for number in range(2)]
+    await compare(connection, RULES, [before, losses])
+    assert await waiting(connection) == {"1": 1, "2": 1}
+
+
+async def test_a_batch_takes_as_many_statements_for_many_messages_as_for_few(connection: asyncpg.Connection) -> None:
+    context = Context(RULES)
+    partitions = Partitions()
+    soon = START + timedelta(days=1)
+
+    def arrivals(name: str, count: int) -> Iterator[Arrival | Sent]:
+        for number in range(count):
+            sku = f"{name} {number}"
+            supply: dict[str, Any] = {"id": sku, "occurred_at": START, "supply_id": "s", "sku": sku, "supplier": "ajax"}
+            yield policy(1, sku, low_stock_at=1, substitutes=("Y",))
+            yield Sent(SupplyExpected(revision=1, quantity=9, expected_at=soon, **supply), START)
+            yield Sent(StockReceived(receipt_id="r", quantity=2, **supply), START)
+            yield order(sku, 5, sku=sku, delivery="complete")
+            yield cancel(sku, sku)
+            yield shipment(sku, 1)
+            yield adjustment(sku, -1, sku)
+
+    async def statements_for(name: str, count: int) -> list[str]:
+        keys = [PoolKey(f"{name} {number}", "main") for number in range(count)]
+        context.pool_ids.update(await store.pool_ids(connection, keys))
+        records = partitions.records(arrivals(name, count))
+        await store.add_cursors(connection, {(record.topic, record.partition) for record in records})
+        with statements_that_run() as said:
+            await batches.work(connection, records, context, NOW)
+        return said
+
+    await statements_for("first", 1)  # of which the pool of the substitute is remembered
+    few, many = await statements_for("few", 2), await statements_for("many", 60)
+    assert few == many
+    assert len(few) < 40
+
+
+async def test_orders_alone_need_no_statement_for_what_is_not_there(connection: asyncpg.Connection) -> None:
+    context = Context(RULES)
+    partitions = Partitions()
+    await work(connection, partitions.records([order("1", 1)]), context)
+    with statements_that_run() as said:
+        await batches.work(connection, partitions.records([order("2", 1)]), context, NOW)
+    assert said == [
+        "lock_cursors",
+        "lock_pools",
+        "supplies_to_come",
+        "lock_orders",
+        "next_batch_id",
+        "move_queue_days",
+        "update_pools",
+        "move_cursors",
+        "append_journal",
+        "notify_events",
+    ]
+
+
+@contextmanager
+def statements_that_run() -> Iterator[list[str]]:
+    """The names of the statements that run inside, in their order."""
+    said: list[str] = []
+    real = statements.statement
+
+    def named(name: str) -> str:
+        said.append(name)
+        return real(name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statements, "statement", named)
+        yield said
+
+
+async def test_a_count_reads_no_more_allocated_lines_than_it_can_take_from(connection: asyncpg.Connection) -> None:
+    partitions = Partitions()
+    context = Context(RULES)
+    placed = [receipt("r1", 500), *(order(f"{number:03}", 1) for number in range(500))]
+    await work(connection, partitions.records(placed), context)
+    read: list[int] = []
+    real = store.lock_orders
+
+    async def counted(connection: Connection, order_ids: Any) -> Any:
+        read.append(len(order_ids))
+        return await real(connection, order_ids)
+
+    count = Arrival(StockCounted(id="c1", occurred_at=START, count_id="c1", sku="X", counted=497), START)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "lock_orders", counted)
+        await work(connection, partitions.records([count]), context)
+    assert read == [3]
+    assert {order_id for order_id, units in (await waiting(connection)).items() if units} == {"497", "498", "499"}
+
+
+async def test_a_pool_that_is_made_while_its_policy_changes_begins_with_the_new_one(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    ordered = _on_another_partition(order("1", 2))
+    await store.add_cursors(connection, {(record.topic, record.partition) for record in ordered} | {("catalog", 0)})
+    changed = Partitions().records([policy(1, backorders="deny")])
+    await _work_while_placed(connection, database_url, changed, ordered)
+    assert await connection.fetchval("SELECT quantity_rejected FROM lines") == 2
+    assert await connection.fetchval("SELECT policy_revision FROM pools") == 1
+
+
+async def test_a_policy_reaches_the_pool_that_another_process_is_making(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    changed = Partitions().records([policy(1, safety_stock=7)])
+    await store.add_cursors(connection, [("catalog", 0)])
+    other = await asyncpg.connect(database_url, server_settings=SESSION)
+    async with other.transaction():
+        await store.pool_ids(other, [PoolKey("X", "main")])
+        working = asyncio.create_task(batches.work(connection, changed, Context(RULES), NOW))
+        async with asyncio.timeout(10):
+            await other.execute(UNTIL_SOMEBODY_WAITS_FOR_US)
+    await working
+    await other.close()
+    assert await connection.fetchval("SELECT safety_stock FROM pools WHERE policy_revision = 1") == 7
+
+
+async def test_a_shipment_and_its_order_that_meet_in_two_processes_are_both_booked(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    """They are on two topics, so two processes work them; nothing but the order's row brings them together."""
+    other = await asyncpg.connect(database_url, server_settings=SESSION)
+    partitions = Partitions()
+    await work(connection, partitions.records([receipt("r1", 100)]), Context(RULES))
+    await store.add_cursors(connection, [("orders", 0), ("fulfilment", 0)])
+    for number in range(10):
+        names = [f"o{number}.{part}" for part in range(3)]
+        await asyncio.gather(
+            batches.work(connection, partitions.records(order(name, 2) for name in names), Context(RULES), NOW),
+            # In the opposite order: rows that both make must not be waited for crosswise.
+            batches.work(other, partitions.records(shipment(name, 2) for name in names[::-1]), Context(RULES), NOW),
+        )
+    await other.close()
+    assert await connection.fetchval("SELECT sum(quantity_shipped)::bigint FROM lines") == 60
+    assert await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    await assert_audit_is_clean(connection)
+
+
+async def test_receipts_of_a_supply_that_nobody_announced_count_from_two_processes(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    """At two locations, so that no pool brings them together."""
+    other = await asyncpg.connect(database_url, server_settings=SESSION)
+    await store.add_cursors(connection, [("stock-received", 0), ("stock-received", 1)])
+    for number in range(10):
+        records = [
+            Record("stock-received", partition, number, START, None, b"", (), Input(message, START))
+            for partition, location in enumerate(("main", "outlet"))
+            for message in (
+                StockReceived(
+                    id=f"{location} {number}",
+                    occurred_at=START,
+                    receipt_id=f"r{number}",
+                    sku="X",
+                    location=location,
+                    quantity=1,
+                    supply_id=f"s{number}",
+                ),
+            )
+        ]
+        await asyncio.gather(
+            batches.work(connection, records[:1], Context(RULES), NOW),
+            batches.work(other, records[1:], Context(RULES), NOW),
+        )
+    await other.close()
+    assert [row[0] for row in await connection.fetch("SELECT received FROM supplies")] == [2] * 10
+
+
+async def test_a_timer_that_two_processes_fire_is_taken_once(connection: asyncpg.Connection, database_url: str) -> None:
+    other = await asyncpg.connect(database_url, server_settings=SESSION)
+    rules = replace(RULES, escalates_after=timedelta(hours=1))
+    partitions = Partitions()
+    placed = [receipt("r1", 1, "A"), order("1", lines=lines(("A", 1), ("B", 1)), delivery="complete")]
+    await work(connection, partitions.records(placed), Context(rules))
+    due = await connection.fetchval("SELECT due_at FROM timers")
+    taken = await asyncio.gather(
+        *(batches.fire(each, EscalationDue("1"), due, Context(rules), NOW) for each in (connection, other))
+    )
+    await other.close()
+    assert sorted(taken) == [False, True]
+    assert await connection.fetchval("SELECT count(*) FROM events WHERE type = 'AllocationReleased'") == 1
+    what = json.loads(await connection.fetchval("SELECT what FROM journal WHERE kind = 'timer'"))
+    assert what == {"kind": "escalate", "subject": "1", "supply_id": "", "due": due.isoformat()}
+
+
+# ── shipments that come before their orders ──────────────────────────────────────────────────────────────────────────
+
+
+def as_record(sent: Sent, topic: str, offset: int = 0) -> Record:
+    """With its bytes, as they would be driven again."""
+    value = sent.message.model_dump_json().encode()
+    return Record(topic, 0, offset, sent.now, b"k", value, (("h", b"\xff"),), Input(sent.message, sent.now))
+
+
+async def test_a_shipment_that_waited_for_an_order_it_cannot_be_of_is_a_dead_letter_at_its_own_place(
+    connection: asyncpg.Connection,
+) -> None:
+    context = Context(RULES)
+    early = [as_record(shipment("1", 1, "first"), "fulfilment", 4), as_record(shipment("1", 5), "fulfilment", 5)]
+    assert [outcome.kind for outcome in (await work(connection, early, context)).outcomes] == ["applied", "applied"]
+    await work(connection, Partitions().records([receipt("r1", 2), order("1", 2)]), context)
+    (letter,) = await dead_letters.find(connection)
+    assert (letter.topic, letter.partition, letter.offset, letter.reason) == ("fulfilment", 0, 5, "impossible")
+    assert (letter.key, letter.value, letter.headers) == (b"k", early[1].value, (("h", b"\xff"),))
+    assert await connection.fetchval("SELECT quantity_shipped FROM lines") == 1
+    # It was never booked, so it is not taken for a repeat.
+    (row,) = [row async for row in drive(connection, RULES, [letter], dry_run=False)]
+    assert (row["outcome"], row["reason"]) == ("dead_letter", "impossible")
+
+
+async def test_a_shipment_that_is_refused_with_its_order_may_be_sent_again_in_the_same_batch(
+    connection: asyncpg.Connection,
+) -> None:
+    history: list[Happening] = [shipment("1", 5), receipt("r1", 2), order("1", 2), shipment("1", 2)]
+    for cut in ([history], [history[:1], history[1:]], [[each] for each in history]):
+        await compare(connection, RULES, cut)
+        (letter,) = await dead_letters.find(connection)
+        assert (letter.topic, letter.offset, letter.reason) == ("fulfilment", 0, "impossible")
+        assert await connection.fetchval("SELECT quantity_shipped FROM lines") == 2
+
+
+async def test_shipments_that_wait_take_from_others_as_soon_as_their_order_comes(
+    connection: asyncpg.Connection,
+) -> None:
+    """What was shipped was allocated to others: they lose it, although the batch names only the order."""
+    before: list[Happening] = [receipt("r1", 3), order("1", 1), order("2", 2), shipment("3", 2)]
+    cuts: list[list[list[Happening]]] = [[before, [order("3", 2)]], [[*before, order("3", 2)]]]
+    for cut in cuts:
+        await compare(connection, RULES, cut)
+        assert await waiting(connection) == {"1": 0, "2": 2, "3": 0}
+
+
+# ── the journal knows the rules ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_rules_have_one_number_and_are_given_back_as_they_were(connection: asyncpg.Connection) -> None:
+    default = Policy("preorder", 1, 2, 3, 4, START, 5, ("Y", "Z"), 0)
+    rules = Rules(HEAD_STARTS, PromiseRules(timedelta(days=1.5), timedelta(0)), default, timedelta(microseconds=1))
+    numbers = [await store.register_rules(connection, each) for each in (rules, Rules(), rules)]
+    assert numbers[0] == numbers[2] != numbers[1]
+    assert await store.rules_by_id(connection, numbers[0]) == rules
+    assert await store.rules_by_id(connection, numbers[1]) == Rules()
+
+
+async def test_a_redrive_is_in_the_journal_by_the_place_of_its_record(connection: asyncpg.Connection) -> None:
+    record = as_record(Sent(order("1", 3).message, START), "orders", 7)
+    context = Context(RULES, rules_id=await store.register_rules(connection, RULES))
+    await work(connection, [replace(record, read=DeadLetter("invalid", "made by a test"))], context)
+    assert [row async for row in drive(connection, RULES, await dead_letters.find(connection), dry_run=False)]
+    row = await connection.fetchrow("SELECT what, rules_id FROM journal WHERE kind = 'redrive'")
+    assert json.loads(row["what"]) == {"topic": "orders", "partition": 0, "offset": 7}
+    assert row["rules_id"] == context.rules_id
