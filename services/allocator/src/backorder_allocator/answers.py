@@ -146,18 +146,9 @@ def _line(row: asyncpg.Record, planned: Promise) -> dict[str, Any]:
         "promised_at": row["promised_at"],
         "first_promised_at": row["first_promised_at"],
         "planned_at": planned.at,
-        "covered_by": covered_by(planned),
+        "covered_by": words.covered_by(planned),
         "supply_id": planned.supply_id,
     }
-
-
-def covered_by(planned: Promise) -> str | None:
-    """What a date leans on: stock, a supply, or nothing but the lead time. None where it is unknown."""
-    if planned.at is None:
-        return None
-    if planned.lead is not None:
-        return "lead_time"
-    return "stock" if planned.supply_id is None else "supply"
 
 
 def show_queue(found: list[dict[str, Any]], *, json: bool) -> None:

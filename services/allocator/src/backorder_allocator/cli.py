@@ -6,7 +6,7 @@ Exit codes: 0 fine, 1 it found a problem, 2 wrong usage, settings or set-up, 3 t
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -244,7 +244,7 @@ def _order_of(path: Path, now: datetime) -> what_if.Idea:
     try:
         return arguments.order(path.read_text(encoding="utf-8"), now)
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path}: {error}") from None
+        raise typer.BadParameter(f"{path}: {getattr(error, 'strerror', None) or error}") from None
 
 
 @cli.command()
@@ -326,7 +326,10 @@ def dlq_purge(
     json: Json = False,
 ) -> None:
     """Forget dead letters that are older than that, driven again or not: they may hold contact data."""
-    before = datetime.now(UTC) - _understood(arguments.span, older_than)
+    age = _understood(arguments.span, older_than)
+    if age < timedelta(0):
+        raise typer.BadParameter(f"{older_than!r} is not an age")
+    before = datetime.now(UTC) - age
     purged = _run(answers.with_connection(_load(), partial(dead_letters.purge, before=before)))
     if json:
         as_json({"purged": purged, "failed_before": before})

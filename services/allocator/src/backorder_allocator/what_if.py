@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from backorder_allocator import reading, store, words
 from backorder_allocator.allocation import decide
-from backorder_allocator.answers import covered_by
 from backorder_allocator.arguments import Delay, Receipt
 from backorder_allocator.decision import Event, Input, Message, Rules
 from backorder_allocator.errors import ConfigurationError
@@ -231,7 +230,7 @@ def _line(before: Line | None, after: Line, was: Promise, would_be: Promise) -> 
         "promised_at": before.promised_at if before else None,
         "date_before": was.at,
         "date_after": would_be.at,
-        "covered_by": covered_by(would_be),
+        "covered_by": words.covered_by(would_be),
         "supply_id": would_be.supply_id,
     }
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from backorder_allocator.promises import in_utc
+from backorder_allocator.promises import Promise, in_utc
 from backorder_allocator.state import Policy, Pool
 
 MISMATCH = {
@@ -140,3 +140,12 @@ def of_cause(kind: str, what: Any) -> str:
 def _offsets(span: Mapping[str, int]) -> str:
     last = span["to"] - 1
     return f"offset {last}" if span["from"] == last else f"offsets {span['from']} to {last}"
+
+
+def covered_by(planned: Promise) -> str | None:
+    """What a date leans on, in one word: stock, a supply, or the lead time alone. None where no date is known."""
+    if planned.at is None:
+        return None
+    if planned.lead is not None:
+        return "lead_time"
+    return "stock" if planned.supply_id is None else "supply"
