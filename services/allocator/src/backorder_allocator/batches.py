@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import asyncpg
 
@@ -115,11 +115,7 @@ async def _work_once(
     connection: Connection, records: Sequence[Record], touched: Touched, context: Context, now: datetime
 ) -> Worked:
     await loading.lock_policies(connection, touched)
-    ends: dict[PartitionKey, int] = {}
-    starts: dict[PartitionKey, int] = {}
-    for record in records:
-        starts.setdefault((record.topic, record.partition), record.offset)
-        ends[record.topic, record.partition] = record.offset + 1
+    ends = {(record.topic, record.partition): record.offset + 1 for record in records}
     cursors = await store.lock_cursors(connection, ends)
     fresh = [record for record in records if record.offset >= cursors[record.topic, record.partition]]
     for record in records:
@@ -130,12 +126,6 @@ async def _work_once(
     state = await loading.load(connection, touched, context)
     decision = decide(state, _inputs(fresh), context.rules)
     outcomes = _outcomes(fresh, decision)
-    what = [
-        # A range begins where the last one ended, so that holes left by transaction markers belong to one, too.
-        {"topic": topic, "partition": partition, "from": cursor or starts[topic, partition], "to": end}
-        for (topic, partition), end in ends.items()
-        if end > (cursor := cursors[topic, partition])
-    ]
     batch_id = await store.next_batch_id(connection)
     events = await _write(connection, batch_id, state, decision, _sources(fresh, outcomes), context, now)
     await dead_letters.keep(connection, _refused(fresh, outcomes), now)
@@ -143,7 +133,7 @@ async def _work_once(
     reached("store.written")
     counts = _counts(outcomes)
     entry = await store.append_journal(
-        connection, batch_id, "batch", what, now, events, counts, rules_id=context.rules_id
+        connection, batch_id, "batch", _ranges(fresh, cursors), now, events, counts, rules_id=context.rules_id
     )
     if events or counts.get("dead_letter") or decision.late_letters:
         await store.notify_events(connection)
@@ -168,12 +158,13 @@ async def _redrive_once(
     state = await loading.load(connection, touched, context)
     decision = decide(state, _inputs([record]), context.rules)
     (outcome,) = _outcomes([record], decision)
-    if outcome.kind == "dead_letter":
-        await dead_letters.note_redrive(connection, dead_letter_id, None, outcome.kind, outcome.reason, outcome.detail)
-        return outcome
     batch_id = await store.next_batch_id(connection)
-    events = await _write(connection, batch_id, state, decision, _sources([record], [outcome]), context, now)
-    await dead_letters.note_redrive(connection, dead_letter_id, now, outcome.kind)
+    if outcome.kind == "dead_letter":
+        events = 0
+        await dead_letters.note_redrive(connection, dead_letter_id, None, outcome.kind, outcome.reason, outcome.detail)
+    else:
+        events = await _write(connection, batch_id, state, decision, _sources([record], [outcome]), context, now)
+        await dead_letters.note_redrive(connection, dead_letter_id, now, outcome.kind)
     what = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     counts = _counts([outcome])
     await store.append_journal(connection, batch_id, "redrive", what, now, events, counts, rules_id=context.rules_id)
@@ -198,7 +189,27 @@ async def _fire_once(
     await store.append_journal(connection, batch_id, "timer", what, now, events, counts, rules_id=context.rules_id)
     if events:
         await store.notify_events(connection)
+    reached("timer.before_commit")
     return True
+
+
+def _ranges(records: Iterable[Record], cursors: Mapping[PartitionKey, int]) -> list[dict[str, Any]]:
+    """The offsets of records in the order in which they are worked, which is what a replay has to know of a batch.
+
+    A poll gives one range for each partition; where partitions take turns, each turn is a range.
+    """
+    ranges: list[dict[str, Any]] = []
+    reached_to: dict[PartitionKey, int] = {}
+    last: PartitionKey | None = None
+    for record in records:
+        key = (record.topic, record.partition)
+        if key != last:
+            # It begins where the one before ended, so that holes left by transaction markers belong to one, too.
+            begin = reached_to.get(key) or cursors[key] or record.offset
+            ranges.append({"topic": record.topic, "partition": record.partition, "from": begin})
+        ranges[-1]["to"] = reached_to[key] = record.offset + 1
+        last = key
+    return ranges
 
 
 def _inputs(records: Iterable[Record]) -> list[Input]:
