@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from backorder_allocator import audits
 from backorder_allocator.connections import SESSION
-from backorder_allocator.decision import Rules
+from backorder_allocator.decision import Rules, SupplyDue
 from backorder_allocator.promises import PromiseRules
 from tests.allocator.stored_shop import HOUR, StoredShop, a_week, day, line
 from tests.conftest import Databases
@@ -97,6 +97,7 @@ BREAKS = (
     ),
     ("no supply covers two promises", "UPDATE lines SET promised_at = '2026-11-08Z' WHERE order_id = 'gold'"),
     ("no supply covers two promises", "UPDATE supplies SET quantity = 2 WHERE supply_id = 'S-1'"),
+    ("no supply covers two promises", "UPDATE supplies SET overdue = true WHERE supply_id = 'S-1'"),
 )
 
 
@@ -139,6 +140,7 @@ async def test_an_overdue_supply_that_promises_may_lean_on_counts_however_the_cl
     shop = StoredShop(connection, Rules(promises=PromiseRules(overdue_after=3 * 24 * HOUR)))
     await shop.open()
     await shop.send(shop.supply("S", 5, day(1)))
+    assert await shop.fire(SupplyDue("S", "X"), day(1))
     shop.now = day(4)
     await shop.send(shop.order("1", 3))
     await shop.plan()

@@ -121,16 +121,15 @@ async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str,
 async def no_supply_covers_two(lines: AsyncIterator[Any], supplies: Iterable[Any], rules: PromiseRules) -> Check:
     """Pour what is to come over each queue anew: no line is promised before the day (UTC) on which that reaches it.
 
-    Read so that time alone breaks nothing: a supply counts from its date on whatever the clock says, and an overdue
-    one, where promises may lean on it, from the beginning. `lines` in rank order, pool by pool.
+    Read so that time alone breaks nothing: a supply counts from its date on whatever the clock says, also an overdue
+    one, where promises may lean on it at all. `lines` in rank order, pool by pool.
     """
     check = Check("no supply covers two promises")
     coming: defaultdict[int, list[Coming]] = defaultdict(list)
     for row in supplies:
         if row["overdue"] and rules.overdue_after is None:
             continue
-        expected_at = EARLIEST if row["overdue"] else row["expected_at"]
-        coming[row["pool_id"]].append(Coming(row["supply_id"], row["to_come"], expected_at, overdue=False))
+        coming[row["pool_id"]].append(Coming(row["supply_id"], row["to_come"], row["expected_at"], overdue=False))
     pool_id: int | None = None
     projection = Projection(EARLIEST, 0, (), (), ())
     wanted = 0
