@@ -782,17 +782,17 @@ async def test_a_shipment_and_its_order_that_meet_in_two_processes_are_both_book
     """They are on two topics, so two processes work them; nothing but the order's row brings them together."""
     other = await asyncpg.connect(database_url, server_settings=SESSION)
     partitions = Partitions()
-    await work(connection, partitions.records([receipt("r1", 100)]), Context(RULES))
+    await work(connection, partitions.records([receipt("r1", 2000)]), Context(RULES))
     await store.add_cursors(connection, [("orders", 0), ("fulfilment", 0)])
-    for number in range(10):
-        names = [f"o{number}.{part}" for part in range(3)]
+    for number in range(3):
+        names = [f"o{number}.{part:03}" for part in range(200)]
         await asyncio.gather(
             batches.work(connection, partitions.records(order(name, 2) for name in names), Context(RULES), NOW),
             # In the opposite order: rows that both make must not be waited for crosswise.
             batches.work(other, partitions.records(shipment(name, 2) for name in names[::-1]), Context(RULES), NOW),
         )
     await other.close()
-    assert await connection.fetchval("SELECT sum(quantity_shipped)::bigint FROM lines") == 60
+    assert await connection.fetchval("SELECT sum(quantity_shipped)::bigint FROM lines") == 1200
     assert await connection.fetchval("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
     await assert_audit_is_clean(connection)
 
