@@ -15,7 +15,6 @@ class Counting:
     """A part that counts its turns, each by a statement."""
 
     name = "counting"
-    interval = 0.0
 
     def __init__(self) -> None:
         self.wake = asyncio.Event()

@@ -436,13 +436,33 @@ async def test_a_pool_that_can_t_be_planned_rests_and_stops_no_other(
     await part.run(connection, MONDAY)
     assert [(order_id, to) for order_id, _, to, _ in await moves(connection)] == [("A-1", 3), ("C-1", 3)]
     assert part.failing() == 1
-    assert await part.run(connection, MONDAY) == planner.IDLE_SECONDS
+    assert await part.run(connection, MONDAY) == 0
     # It is tried again when it has rested.
     monkeypatch.setattr(part.setbacks, "resting", set)
     await connection.execute("ALTER TABLE lines DROP CONSTRAINT no_promise_for_b")
     await part.run(connection, MONDAY)
     assert [(order_id, to) for order_id, _, to, _ in await moves(connection)] == [("B-1", 3)]
     assert part.failing() == 0
+
+
+async def test_after_a_run_the_planner_rests_so_that_bursts_are_told_once(
+    connection: asyncpg.Connection, database_url: str
+) -> None:
+    pool_id = await pool(connection, on_hand=1)
+    published = asyncio.Event()
+    part = Planner(Context(), 3600, published.set)
+    own = await asyncpg.connect(database_url, server_settings=SESSION)
+    turn = asyncio.create_task(part.turn(own))
+    await published.wait()
+    await changed(connection, pool_id)
+    part.wake.set()
+    # The process ends: it need not rest any more, and what changed since is planned by another.
+    assert not turn.done()
+    part.ending.set()
+    await turn
+    assert len(await told(connection)) == 1
+    assert await connection.fetchval("SELECT count(*) FROM pools WHERE stale_since IS NOT NULL") == 1
+    await own.close()
 
 
 def test_short_queues_are_planned_together_and_a_long_one_alone() -> None:

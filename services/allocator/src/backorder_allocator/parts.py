@@ -53,8 +53,6 @@ class Part(Protocol):
     """What `keep` runs."""
 
     name: str
-    interval: float
-    """Seconds from the end of a turn to the begin of the next one, at least, unless there is more at once."""
     wake: asyncio.Event
     """Something happened that a turn may have to look at."""
     ending: asyncio.Event
@@ -91,13 +89,7 @@ async def keep(part: Part, connect: Connect) -> None:
 async def _take_turns(part: Part, connection: asyncpg.Connection) -> None:
     while not part.ending.is_set():
         part.wake.clear()
-        started = monotonic()
-        pause = await part.turn(connection)
-        if not pause:
-            continue
-        # As long as the turn took at least, so that a part never takes more than half of the database's time.
-        await sleep(part.ending, max(part.interval, monotonic() - started))
-        await sleep(part.wake, pause)
+        await sleep(part.wake, await part.turn(connection))
 
 
 async def sleep(woken: asyncio.Event, seconds: float) -> None:

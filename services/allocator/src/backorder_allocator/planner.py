@@ -15,7 +15,7 @@ import asyncpg
 from backorder_allocator import telemetry
 from backorder_allocator.connections import PASSING_DATABASE_ERRORS
 from backorder_allocator.loading import Context
-from backorder_allocator.parts import Setbacks
+from backorder_allocator.parts import Setbacks, sleep
 from backorder_allocator.planning import commit, read_plans
 from backorder_allocator.plans import Plan
 from backorder_allocator.statements import run
@@ -47,55 +47,56 @@ class Planner:
         self.setbacks: Setbacks[int] = Setbacks()
 
     async def turn(self, connection: asyncpg.Connection) -> float:
-        return await self.run(connection, datetime.now(UTC))
-
-    async def run(self, connection: asyncpg.Connection, at: datetime) -> float:
-        """Plan the pools that are stale, at a time. Gives how many seconds it may sleep; 0: there is more at once."""
         started = perf_counter()
+        found = await self.run(connection, datetime.now(UTC))
+        if not found:
+            return IDLE_SECONDS
+        seconds = perf_counter() - started
+        telemetry.PLANNER_RUNS.inc()
+        telemetry.PLANNER_SECONDS.observe(seconds)
+        # Planning is worth less than input: it never takes more than half of the time, however much there is of it.
+        await sleep(self.ending, max(self.interval, seconds))
+        return 0 if found == POOLS_A_TURN else IDLE_SECONDS
+
+    async def run(self, connection: asyncpg.Connection, at: datetime) -> int:
+        """Plan pools that are stale, at a time. Gives how many it found."""
         rows = await run(connection, "stale_pools", POOLS_A_TURN, list(self.setbacks.resting()))
         telemetry.STALE_POOLS.set(len(rows))
-        if not rows:
-            return IDLE_SECONDS
-        done = 0
         for ids in portions([(row["pool_id"], row["waiting"] if row["causes"] else 0) for row in rows]):
-            done += await self.attempt(connection, ids, at)
-        telemetry.PLANNER_RUNS.inc()
-        telemetry.PLANNER_SECONDS.observe(perf_counter() - started)
-        return 0 if done and len(rows) == POOLS_A_TURN else IDLE_SECONDS
+            await self.attempt(connection, ids, at)
+        return len(rows)
 
     def failing(self) -> int:
         return len(self.setbacks)
 
-    async def attempt(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> int:
-        """Plan pools; where one of them can't be planned, the others are. Gives how many are done."""
+    async def attempt(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> None:
+        """Plan pools; where one of them can't be planned, the others are."""
         if self.ending.is_set():
-            return 0
+            return
         try:
-            return await self.plan(connection, ids, at)
+            await self.plan(connection, ids, at)
         except PASSING_DATABASE_ERRORS:
             raise
         except Exception as error:
             if len(ids) > 1:
-                return sum([await self.attempt(connection, [pool_id], at) for pool_id in ids])
+                for pool_id in ids:
+                    await self.attempt(connection, [pool_id], at)
+                return
             self.setbacks.failed(ids[0])
             telemetry.PART_FAILURES.labels(self.name, type(error).__name__).inc()
             log.error("a pool can't be planned: this error does not pass by itself", pool_id=ids[0], exc_info=error)
-            return 0
 
-    async def plan(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> int:
-        done = await self.go_on(connection, ids, await read_plans(connection, ids, at, self.context.rules), at)
+    async def plan(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> None:
+        await self.go_on(connection, ids, await read_plans(connection, ids, at, self.context.rules), at)
         for pool_id in [each for each in ids if self.lost[each] >= TRIES]:
-            done += await self.go_on(connection, [pool_id], None, at)
-        return done
+            await self.go_on(connection, [pool_id], None, at)
 
     async def go_on(
         self, connection: asyncpg.Connection, ids: Sequence[int], planned: Mapping[int, Plan] | None, at: datetime
-    ) -> int:
+    ) -> None:
         """Commit plans, a bounded number of lines in each transaction, until nothing is left of them."""
-        done = 0
         while ids and not self.ending.is_set():
             result = await commit(connection, ids, planned, at, LINES_AT_ONCE, self.context)
-            done += len(result.done)
             self.lost.update(result.lost)
             for pool_id in set(ids).difference(result.lost, result.left):
                 # Done, by this process or another.
@@ -106,7 +107,6 @@ class Planner:
             if result.events:
                 self.on_events()
             ids, planned = list(result.left), result.left
-        return done
 
 
 def portions(pools: Sequence[tuple[int, int]]) -> Iterator[list[int]]:

@@ -4,8 +4,9 @@ Several processes may find the same timer; whoever locks it first fires it, and 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import asyncpg
 
@@ -13,7 +14,7 @@ from backorder_allocator import batches, store, telemetry
 from backorder_allocator.connections import PASSING_DATABASE_ERRORS
 from backorder_allocator.decision import EscalationDue, ReleaseDue, SupplyDue, Timer
 from backorder_allocator.loading import Context
-from backorder_allocator.parts import Setbacks
+from backorder_allocator.parts import Setbacks, sleep
 from backorder_allocator.ranking import EARLIEST
 from backorder_allocator.statements import run
 
@@ -22,13 +23,14 @@ log = telemetry.logger(__name__)
 TIMERS_AT_ONCE = 100
 LONGEST_SLEEP_SECONDS = 2.0
 """Another process may have set a timer that is due before all that were known."""
+REST_SECONDS = 0.05
+"""It is woken by every batch, and not every batch is worth a look."""
 
 
 class Timers:
     """Fires timers when they are due. `on_commit` is called after each."""
 
     name = "timers"
-    interval = 0.05
 
     def __init__(self, context: Context, on_commit: Callable[[], None]) -> None:
         self.context = context
@@ -54,6 +56,7 @@ class Timers:
             if due:
                 return 0
             last = tuple(rows[-1])
+        await sleep(self.ending, REST_SECONDS)
         next_at: datetime | None = (await run(connection, "next_timer", now))[0]["due_at"]
         if next_at is None:
             return LONGEST_SLEEP_SECONDS
@@ -82,8 +85,8 @@ class Timers:
         self.setbacks.succeeded(timer)
 
 
-def timer_of(row: asyncpg.Record) -> Timer:
-    """The timer of a row; what its columns mean is said where they are written, in `store.timer_row`."""
+def timer_of(row: asyncpg.Record | Mapping[str, Any]) -> Timer:
+    """The timer of a row or a journal entry; what its columns mean is said in `store.timer_row`, which writes them."""
     match row["kind"]:
         case "escalate":
             return EscalationDue(row["subject"])
