@@ -5,11 +5,10 @@ Exit codes: 0 fine, 1 it found a problem, 2 wrong usage, settings or set-up, 3 t
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import asyncpg
 import typer
@@ -22,26 +21,20 @@ from backorder_allocator import (
     arguments,
     audits,
     connections,
-    dead_letters,
     explaining,
     migrate,
-    redriving,
     settings,
-    telemetry,
     topics,
     what_if,
 )
+from backorder_allocator.dead_letter_commands import dlq
 from backorder_allocator.errors import ConfigurationError, NotReadyError
 from backorder_allocator.lag import lag
 from backorder_allocator.output import as_json, show_table
-from backorder_allocator.statements import Connection
+from backorder_allocator.terminal import Json, load, say, understood
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-dlq = typer.Typer(no_args_is_help=True, help="Messages that could not be used: list, look at, drive again.")
 cli.add_typer(dlq, name="dlq")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON with stable keys.")]
-Result = TypeVar("Result")
 
 
 def main() -> None:
@@ -49,36 +42,21 @@ def main() -> None:
     try:
         cli()
     except ConfigurationError as error:
-        sys.exit(_say(error, 2))
+        sys.exit(say(error, 2))
     except NotReadyError as error:
-        sys.exit(_say(error, 3))
+        sys.exit(say(error, 3))
     except asyncpg.InsufficientPrivilegeError as error:
-        sys.exit(_say(f"the database user lacks a right: {error}", 2))
+        sys.exit(say(f"the database user lacks a right: {error}", 2))
     except connections.PASSING_DATABASE_ERRORS as error:
-        sys.exit(_say(f"the database is not reachable: {error!r}", 3))
+        sys.exit(say(f"the database is not reachable: {error!r}", 3))
     except KafkaError as error:
-        sys.exit(_say(f"Kafka is not reachable: {error!r}", 3))
-
-
-def _say(problem: object, code: int) -> int:
-    sys.stderr.write(f"backorder-allocator: {problem}\n")
-    return code
-
-
-def _load() -> settings.Settings:
-    loaded = settings.load()
-    telemetry.set_up_logs(loaded.log_level)
-    return loaded
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    return asyncio.run(work)
+        sys.exit(say(f"Kafka is not reachable: {error!r}", 3))
 
 
 @cli.command()
 def run() -> None:
-    """Read orders and stock, allocate, publish, until SIGTERM."""
-    _run(app.run(_load()))
+    """Read what happens, decide who gets what and when, publish, until SIGTERM."""
+    asyncio.run(app.run(load()))
 
 
 @cli.command("migrate")
@@ -87,7 +65,7 @@ def migrate_command(
     json: Json = False,
 ) -> None:
     """Bring the database to this version's tables. Forward only; safe to run from several places at once."""
-    done = _run(answers.with_connection(_load(), migrate.pending if check else migrate.apply, migrating=True))
+    done = asyncio.run(answers.with_connection(load(), migrate.pending if check else migrate.apply, migrating=True))
     names = [migration.name for migration in done]
     if json:
         as_json({"pending" if check else "applied": names})
@@ -104,8 +82,8 @@ def topics_command(
     json: Json = False,
 ) -> None:
     """Compare the topics in Kafka with the contract. Exit 1 if one is missing."""
-    loaded = _load()
-    states = _run(_topics(loaded, apply=apply))
+    loaded = load()
+    states = asyncio.run(_topics(loaded, apply=apply))
     rows = [
         {
             "topic": state.name,
@@ -137,7 +115,7 @@ async def _topics(loaded: settings.Settings, *, apply: bool) -> list[topics.Topi
 @cli.command("settings")
 def settings_command(json: Json = False) -> None:
     """Show all settings in force; secrets are masked."""
-    shown = settings.shown(_load())
+    shown = settings.shown(load())
     if json:
         as_json(shown)
     else:
@@ -147,7 +125,7 @@ def settings_command(json: Json = False) -> None:
 @cli.command()
 def status(json: Json = False) -> None:
     """Where everything stands: input, publishing, queues, dead letters."""
-    found = _run(answers.with_connection(_load(), answers.status))
+    found = asyncio.run(answers.with_connection(load(), answers.status))
     answers.show_status(found, json=json)
 
 
@@ -159,32 +137,34 @@ def queue(
     json: Json = False,
 ) -> None:
     """Who waits for a SKU, in the order in which they will be served, and why; what is to come, and for whom."""
-    loaded = _load()
+    loaded = load()
     rules, now = loaded.rules(), datetime.now(UTC)
     ask = partial(answers.queue, sku=sku, location=location, limit=limit, rules=rules, now=now)
-    answers.show_queue(_run(answers.with_connection(loaded, ask)), json=json)
+    answers.show_queue(asyncio.run(answers.with_connection(loaded, ask)), json=json)
 
 
 @cli.command()
 def explain(order_id: str, json: Json = False) -> None:
     """Everything that was decided about an order, with its causes."""
-    found = _run(answers.with_connection(_load(), partial(explaining.explain, order_id=order_id)))
+    found = asyncio.run(answers.with_connection(load(), partial(explaining.explain, order_id=order_id)))
     if found is None:
-        raise typer.Exit(_say(f"order {order_id} is not known", 1))
+        raise typer.Exit(say(f"order {order_id} is not known", 1))
     explaining.show(found, json=json)
 
 
 @cli.command("suppliers")
 def suppliers_command(json: Json = False) -> None:
     """How each supplier keeps its dates: receipts against the date announced first, and what is overdue now."""
-    show_table(_run(answers.with_connection(_load(), partial(answers.suppliers, now=datetime.now(UTC)))), json=json)
+    show_table(
+        asyncio.run(answers.with_connection(load(), partial(answers.suppliers, now=datetime.now(UTC)))), json=json
+    )
 
 
 @cli.command("lag")
 def lag_command(json: Json = False) -> None:
     """How far each input partition is behind its log. Needs Kafka."""
-    loaded = _load()
-    show_table(_run(_lag(loaded)), json=json)
+    loaded = load()
+    show_table(asyncio.run(_lag(loaded)), json=json)
 
 
 async def _lag(loaded: settings.Settings) -> list[dict[str, Any]]:
@@ -219,25 +199,18 @@ def what_if_command(
 
     All options may be given several times; they happen one after the other, in the order given.
     """
-    loaded = _load()
+    loaded = load()
     now = datetime.now(UTC)
     rest: dict[str, list[what_if.Idea]] = {
-        "receive": [_understood(arguments.receipt, text) for text in reversed(receive or ())],
-        "delay": [_understood(arguments.delay, text) for text in reversed(delay or ())],
+        "receive": [understood(arguments.receipt, text) for text in reversed(receive or ())],
+        "delay": [understood(arguments.delay, text) for text in reversed(delay or ())],
         "order": [_order_of(path, now) for path in reversed(order or ())],
     }
     ideas = [rest[name].pop() for name in context.meta["given"] if name in rest]
     if not ideas:
         raise typer.BadParameter("what if what? Give --receive, --delay or --order")
     ask = partial(what_if.what_if, ideas=ideas, rules=loaded.rules(), now=now)
-    what_if.show(_run(answers.with_connection(loaded, ask)), json=json)
-
-
-def _understood(read: Callable[[str], Result], text: str) -> Result:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    what_if.show(asyncio.run(answers.with_connection(loaded, ask)), json=json)
 
 
 def _order_of(path: Path, now: datetime) -> what_if.Idea:
@@ -250,88 +223,7 @@ def _order_of(path: Path, now: datetime) -> what_if.Idea:
 @cli.command()
 def audit(json: Json = False) -> None:
     """Check the rules that must always hold, on the live database. Exit 1 if one is broken."""
-    found = _run(answers.with_connection(_load(), audits.audit))
+    found = asyncio.run(answers.with_connection(load(), audits.audit))
     audits.show(found, json=json)
     if any(check.violations for check in found):
         raise typer.Exit(1)
-
-
-Reason = Annotated[str | None, typer.Option(help="Only those with this reason, such as invalid.")]
-Limit = Annotated[int, typer.Option(min=1, help="How many at most, oldest first.")]
-All = Annotated[bool, typer.Option("--all", help="Also those that were driven again with success.")]
-
-
-@dlq.command("list")
-def dlq_list(reason: Reason = None, all_too: All = False, limit: Limit = 1000, json: Json = False) -> None:
-    """List dead letters."""
-    find = partial(dead_letters.find, reason=reason, resolved_too=all_too, limit=limit)
-    letters = _run(answers.with_connection(_load(), find))
-    show_table([redriving.summary(letter) for letter in letters], json=json)
-
-
-@dlq.command("show")
-def dlq_show(
-    dead_letter_id: int,
-    unmasked: Annotated[bool, typer.Option("--unmasked", help="Show all values: they may be contact data.")] = False,
-    _json: Json = True,
-) -> None:
-    """Show one dead letter, always as JSON. Values that may be contact data are masked."""
-    find = partial(dead_letters.find, dead_letter_id=dead_letter_id, resolved_too=True)
-    letters = _run(answers.with_connection(_load(), find))
-    if not letters:
-        raise typer.Exit(_say(f"there is no dead letter {dead_letter_id}", 1))
-    as_json(redriving.shown(letters[0], unmasked=unmasked))
-
-
-@dlq.command("redrive")
-def dlq_redrive(
-    dead_letter_id: Annotated[int | None, typer.Argument(help="One dead letter; none: all that match.")] = None,
-    reason: Reason = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and change nothing.")] = False,
-    limit: Limit = 1000,
-    json: Json = False,
-) -> None:
-    """Drive dead letters through allocation again. Exit 1 if one can still not be used, or there is none of this id."""
-    loaded = _load()
-    rows = _run(
-        answers.with_connection(
-            loaded, lambda connection: _redrive(connection, loaded, dead_letter_id, reason, limit, dry_run)
-        )
-    )
-    if dead_letter_id is not None and not rows:
-        raise typer.Exit(_say(f"there is no dead letter {dead_letter_id}", 1))
-    show_table(rows, json=json)
-    if any(row["outcome"] == "dead_letter" for row in rows):
-        raise typer.Exit(1)
-
-
-async def _redrive(
-    connection: Connection,
-    loaded: settings.Settings,
-    dead_letter_id: int | None,
-    reason: str | None,
-    limit: int,
-    dry_run: bool,
-) -> list[dict[str, Any]]:
-    # One that is named and was resolved before is answered, too.
-    letters = await dead_letters.find(
-        connection, dead_letter_id=dead_letter_id, reason=reason, resolved_too=dead_letter_id is not None, limit=limit
-    )
-    return [row async for row in redriving.drive(connection, loaded.rules(), letters, dry_run=dry_run)]
-
-
-@dlq.command("purge")
-def dlq_purge(
-    older_than: Annotated[str, typer.Option("--older-than", metavar="TIME", help="Such as 30d or 36h.")],
-    json: Json = False,
-) -> None:
-    """Forget dead letters that are older than that, driven again or not: they may hold contact data."""
-    age = _understood(arguments.span, older_than)
-    if age < timedelta(0):
-        raise typer.BadParameter(f"{older_than!r} is not an age")
-    before = datetime.now(UTC) - age
-    purged = _run(answers.with_connection(_load(), partial(dead_letters.purge, before=before)))
-    if json:
-        as_json({"purged": purged, "failed_before": before})
-    else:
-        typer.echo(f"purged: {purged}")

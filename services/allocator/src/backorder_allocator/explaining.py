@@ -48,6 +48,8 @@ def _decision(row: asyncpg.Record) -> dict[str, Any]:
     value = json_module.loads(row["value"])
     why = None if row["why"] is None else json_module.loads(row["why"])
     what = json_module.loads(row["what"])
+    if row["kind"] == "batch":
+        what = _ranges(what)
     return {
         "seq": row["seq"],
         "topic": row["topic"],
@@ -67,6 +69,16 @@ def _decision(row: asyncpg.Record) -> dict[str, Any]:
         "why": why,
         "value": value,
     }
+
+
+def _ranges(parts: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One range of offsets for each partition: the journal has one wherever the batch went on to another partition."""
+    ranges: dict[tuple[str, int], dict[str, Any]] = {}
+    for part in parts:
+        partition = (part["topic"], part["partition"])
+        known = ranges.setdefault(partition, {name: part[name] for name in ("topic", "partition", "from", "to")})
+        known["from"], known["to"] = min(known["from"], part["from"]), max(known["to"], part["to"])
+    return list(ranges.values())
 
 
 def _lines(

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import asyncpg
+
 from backorder_allocator import store
 from backorder_allocator.promises import Lead
 from backorder_allocator.ranking import LATEST
@@ -59,10 +61,10 @@ async def supplies_of(connection: Connection, pool_ids: Iterable[int]) -> dict[P
     return found
 
 
-async def orders_of_queues(connection: Connection, pool_ids: Iterable[int]) -> dict[str, Order]:
-    """The orders that wait or hold units in these pools, with all their lines."""
+def orders_of(rows: Iterable[asyncpg.Record]) -> dict[str, Order]:
+    """Orders with their lines from rows of `orders_of_queues`."""
     orders: dict[str, Order] = {}
-    for row in await run(connection, "orders_of_queues", list(pool_ids)):
+    for row in rows:
         order = orders.get(row["order_id"])
         if order is None:
             order = orders[row["order_id"]] = Order(

@@ -17,7 +17,7 @@ from backorder_allocator.output import as_json, show_table
 from backorder_allocator.promises import UNKNOWN, Promise, Waiting, held, later, moved, plan, project
 from backorder_allocator.ranking import EARLIEST, spoken
 from backorder_allocator.state import Line, Pool, PoolKey, State, Supply
-from backorder_allocator.statements import Connection, run
+from backorder_allocator.statements import Connection, Rows, run
 from backorder_schemas import OrderPlaced, StockReceived, SupplyExpected
 
 Idea = Receipt | Delay | OrderPlaced
@@ -40,15 +40,17 @@ async def what_if(connection: Connection, ideas: Sequence[Idea], rules: Rules, n
     Raises ConfigurationError for a SKU or supply that nobody named, or an order that there is already.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        snapshot = await _read(connection, ideas, rules)
+        snapshot, lines = await _read(connection, ideas, rules)
+    # A long queue takes a while: not within the transaction, which must not idle.
+    snapshot.state.orders = reading.orders_of(lines)
     return _compared(snapshot, ideas, rules, now)
 
 
 # ── what is ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules) -> Snapshot:
-    """Everything that these ideas can touch. In a transaction with one snapshot."""
+async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules) -> tuple[Snapshot, Rows]:
+    """Everything that these ideas can touch; orders as rows of their lines. In a transaction with one snapshot."""
     named: set[PoolKey] = set()
     for idea in ideas:
         named |= await _named_by(connection, idea)
@@ -59,14 +61,14 @@ async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules) -> 
     for key in named:
         _check_known(key, ids, state)
     concerned = [ids[key] for key in named if key in ids]
-    state.orders = await reading.orders_of_queues(connection, concerned)
+    lines = await run(connection, "orders_of_queues", concerned)
     state.supplies = await store.supplies_to_come(connection, concerned)
     # What such an order holds in other pools may be released by what happens in these; substitutes are named.
-    others = {line.pool.sku for order in state.orders.values() for line in order.lines.values()}
+    others = {row["sku"] for row in lines}
     others.update(sku for each in found for sku in each.pool.policy.substitutes)
     found += await reading.pools_of(connection, others - skus, rules.default_policy)
     state.pools = {each.pool.key: each.pool for each in found}
-    return Snapshot(state, sorted(named))
+    return Snapshot(state, sorted(named)), lines
 
 
 async def _named_by(connection: Connection, idea: Idea) -> set[PoolKey]:
