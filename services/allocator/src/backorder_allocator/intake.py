@@ -87,8 +87,7 @@ class Intake:
             # The text of the error may quote the value, which may be an address: neither logged nor kept.
             log.warning("a value can't be stored: halving", records=len(records), error=type(error).__name__)
             if len(records) == 1:
-                refusal = DeadLetter("impossible", f"PostgreSQL can't store it: {type(error).__name__}")
-                await self.commit([replace(records[0], read=refusal)])
+                await self.commit([refused(records[0], error)])
                 return
             half = len(records) // 2
             await self.work(records[:half])
@@ -164,3 +163,8 @@ class Intake:
                 await self.stopping.wait()
         except TimeoutError:
             return
+
+
+def refused(record: Record, error: Exception) -> Record:
+    """A record that holds a value which can't be stored: what is left of it is a dead letter."""
+    return replace(record, read=DeadLetter("impossible", f"PostgreSQL can't store it: {type(error).__name__}"))

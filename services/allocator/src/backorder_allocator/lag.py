@@ -25,7 +25,7 @@ async def lag(settings: Settings, cursors: Mapping[tuple[str, int], int]) -> lis
     seconds = settings.start_timeout_seconds
     admin = await connections.patiently("Kafka", partial(connections.admin, settings), seconds)
     try:
-        partitions = await _input_partitions(admin, settings.topic_prefix)
+        partitions = await input_partitions(admin, settings.topic_prefix)
         committed = await admin.list_consumer_group_offsets(settings.topic_prefix + GROUP)
     finally:
         await admin.close()
@@ -53,7 +53,8 @@ async def lag(settings: Settings, cursors: Mapping[tuple[str, int], int]) -> lis
     return rows
 
 
-async def _input_partitions(admin: AIOKafkaAdminClient, prefix: str) -> list[TopicPartition]:
+async def input_partitions(admin: AIOKafkaAdminClient, prefix: str) -> list[TopicPartition]:
+    """Every partition that the allocator reads. Raises ConfigurationError if a topic is missing."""
     names = [prefix + topic.name for topic in TOPICS.values() if GROUP in topic.consumers]
     described = await admin.describe_topics(names)
     missing = sorted(each["topic"] for each in described if each["error_code"])

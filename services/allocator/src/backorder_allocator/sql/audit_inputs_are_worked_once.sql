@@ -8,7 +8,7 @@ WITH ranges AS (
     SELECT "to" <= "from" OR lag("to") OVER in_order <> "from" AS broken,
            format('%s-%s: journal entry %s begins at %s, the one before ended at %s', topic, partition, number, "from",
                   lag("to") OVER in_order) AS what
-    FROM ranges WINDOW in_order AS (PARTITION BY topic, partition ORDER BY number)
+    FROM ranges WINDOW in_order AS (PARTITION BY topic, partition ORDER BY number, "from")
     UNION ALL
     SELECT c.next_offset <> coalesce(max(r."to"), 0), format('%s-%s: cursor %s, journal %s', topic, partition, c.next_offset, max(r."to"))
     FROM cursors c LEFT JOIN ranges r USING (topic, partition) GROUP BY topic, partition, c.next_offset
