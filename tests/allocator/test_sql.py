@@ -38,8 +38,8 @@ async def test_a_statement_fits_the_schema_and_begins_with_what_it_guarantees(
 
 def test_every_statement_is_used_and_none_is_missing() -> None:
     code = "\n".join(path.read_text(encoding="utf-8") for path in PACKAGE.glob("*.py"))
-    used = set(re.findall(r'(?:run|stream)\(\s*connection,\s*"(\w+)"', code))
-    used |= set(re.findall(r'"(audit_\w+)"', code))
+    used = set(re.findall(r'(?:run|stream)\(\s*[\w.]+,\s*"(\w+)"', code))
+    used |= set(re.findall(r'"((?:audit|compare)_\w+)"', code))
     assert used == set(NAMES)
 
 

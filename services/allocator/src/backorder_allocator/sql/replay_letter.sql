@@ -1,0 +1,2 @@
+-- The dead letter of a record. $1 topic, $2 partition, $3 offset.
+SELECT dead_letter_id FROM dead_letters WHERE topic = $1 AND partition = $2 AND record_offset = $3
