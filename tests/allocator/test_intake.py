@@ -74,10 +74,10 @@ async def test_a_connection_that_is_ended_in_the_middle_of_a_batch_loses_nothing
     records = Partitions().records([order("1", 1)])
     real = store.append_journal
 
-    async def cut(connection: Any, *args: Any) -> Any:
+    async def cut(connection: Any, *args: Any, **more: Any) -> Any:
         async with intake.pool.acquire() as other:
             await other.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
-        return await real(connection, *args)
+        return await real(connection, *args, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "append_journal", cut)
