@@ -20,9 +20,11 @@ from backorder_allocator import (
     app,
     arguments,
     audits,
+    comparing,
     connections,
     explaining,
     migrate,
+    replaying,
     settings,
     topics,
     what_if,
@@ -226,4 +228,25 @@ def audit(json: Json = False) -> None:
     found = asyncio.run(answers.with_connection(load(), audits.audit))
     audits.show(found, json=json)
     if any(check.violations for check in found):
+        raise typer.Exit(1)
+
+
+@cli.command("replay")
+def replay_command(
+    into: Annotated[str, typer.Option(metavar="DATABASE_URL", help="An empty database; it gets all tables.")],
+    until: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="Stop at this journal entry, and compare the log alone.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Repeat everything that happened, from the topics' bytes, in an empty database; compare events and state.
+
+    Exit 1 if anything differs. The service may run meanwhile.
+    """
+    loaded = load()
+    progress = partial(typer.echo, err=True)
+    ask = partial(replaying.replay_into, settings=loaded, into=into, until=until, say=progress)
+    found = asyncio.run(answers.with_connection(loaded, ask))
+    comparing.show(found, json=json)
+    if found.differences:
         raise typer.Exit(1)
