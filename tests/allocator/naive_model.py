@@ -46,6 +46,13 @@ Planned = tuple[datetime | None, str | None]  # the date, and the supply that fi
 APPLIED, DUPLICATE, IGNORED = "applied", "duplicate", "ignored"
 CONFLICT, IMPOSSIBLE = "conflicting_duplicate", "impossible"
 LINES_IN_A_RELEASE = 500
+TOLD_IN_THIS_ORDER = (
+    "BackorderRejected",
+    "AllocationRevoked",
+    "BackorderCreated",
+    "BackorderCancelled",
+    "BackorderFilled",
+)
 DAY = timedelta(days=1)
 NO_POLICY = SkuPolicyChanged(id="none", occurred_at=FIRST_MOMENT, sku="any", revision=1, backorders="allow")
 
@@ -176,6 +183,7 @@ class NaiveModel:
             self._release(order_id, now)
             self._set_escalation(order_id, now)
         self._say_which_fills_are_held(now)
+        self._put_in_order()
         self._say_low_stock()
         for pool, causes in self.noted_now.items():
             self.noted.setdefault(pool, set()).update(causes)
@@ -246,6 +254,8 @@ class NaiveModel:
             earlier = date is not None and (previous is None or date < previous)
             possible = MAKES_EARLIER if earlier else MAKES_LATER
             fitting = [cause for cause in CAUSES if cause in possible and cause in chosen]
+            # Where a lead time is shorter than a supply takes, it is the other way round.
+            fitting += {"supply_cancelled" if earlier else "supply_announced"} & set(chosen)
             events.append(
                 line.event(
                     "PromiseChanged",
@@ -680,6 +690,29 @@ class NaiveModel:
                 if line.held:
                     event["held"] = "preorder" if self._is_pre_held(line, now) else "complete"
 
+    def _put_in_order(self) -> None:
+        """The events of a line have one order within a message: placing and an early shipment are one here.
+
+        How many wait is counted anew in that order: the last event says how many do.
+        """
+        places: dict[tuple[str, object], list[int]] = {}
+        for place, event in enumerate(self.events):
+            if event["type"] in TOLD_IN_THIS_ORDER:
+                places.setdefault((str(event["key"]), event["line_no"]), []).append(place)
+        for line in self.lines:
+            here = places.get((line.order_id, line.line_no), [])
+            told = sorted(
+                (self.events[at] for at in here), key=lambda each: TOLD_IN_THIS_ORDER.index(str(each["type"]))
+            )
+            waiting = line.waiting
+            for event in reversed([each for each in told if "quantity_waiting" in each]):
+                units = event["quantity"]
+                assert isinstance(units, int)
+                event["quantity_waiting"] = waiting
+                waiting += -units if event["type"] == "BackorderCreated" else units
+            for at, event in zip(here, told, strict=True):
+                self.events[at] = event
+
     def _say_low_stock(self) -> None:
         for pool in sorted(self.named):
             sku, location = pool
@@ -739,7 +772,12 @@ class NaiveModel:
         if days is None:
             return None
         if line.lead is not None and line.lead[0] == days:
-            return line.lead[1]
+            known = line.lead[1]
+            release_at = self._release_at(line.pool[0])
+            pre_order = release_at is not None and self._pre_order_is_on(line.pool[0], now)
+            told = max(release_at, known) if release_at is not None and pre_order else known
+            if known >= now or day_of(line.promised_at) == day_of(told):
+                return known
         date = plus(line.placed_at, days * DAY)
         if date < now:
             date = plus(now, days * DAY)

@@ -25,6 +25,7 @@ from backorder_allocator.promises import (
     plan,
     project,
     promise,
+    uncovered,
 )
 from backorder_allocator.ranking import EARLIEST, LATEST
 from backorder_schemas import PromiseChanged
@@ -160,20 +161,28 @@ def test_a_supply_is_not_overdue_at_its_very_moment() -> None:
 
 
 def test_the_lead_time_counts_from_the_order() -> None:
-    assert lead(day(-3), 10, TODAY, None) == Lead(10, day(7))
+    assert lead(day(-3), 10, TODAY) == Lead(10, day(7))
 
 
 def test_a_lead_time_that_is_over_when_it_is_first_needed_counts_from_then() -> None:
-    assert lead(day(-10), 10, TODAY, None) == Lead(10, TODAY)
-    assert lead(day(-10.5), 10, TODAY, None) == Lead(10, day(10))
+    assert lead(day(-10), 10, TODAY) == Lead(10, TODAY)
+    assert lead(day(-10.5), 10, TODAY) == Lead(10, day(10))
 
 
 def test_a_lead_time_date_never_moves_by_itself_and_follows_the_policy() -> None:
-    first = lead(day(-20), 10, TODAY, None)
+    first = lead(day(-20), 10, TODAY)
     assert first == Lead(10, day(10))
-    assert lead(day(-20), 10, day(400), first) is first
-    assert lead(day(-20), 30, day(2), first) == Lead(30, day(10))
-    assert lead(day(-20), None, day(2), first) is None
+    assert uncovered(day(-20), 10, day(10), first, None, day(400)) == Promise(day(10), None, first)
+    assert uncovered(day(-20), 30, day(10), first, None, day(2)) == Promise(day(10), None, Lead(30, day(10)))
+    assert uncovered(day(-20), None, day(10), first, None, day(2)) == Promise(None, None, None)
+
+
+def test_a_lead_time_date_that_has_passed_is_promised_to_nobody_anew() -> None:
+    first = Lead(10, day(10))
+    for promised_at in (None, day(20)):
+        by_now = uncovered(TODAY, 10, promised_at, first, None, day(15))
+        assert by_now == Promise(day(25), None, Lead(10, day(25)))
+    assert uncovered(TODAY, 10, day(20), first, day(20), day(15)).at == day(20), "the release that was promised stays"
 
 
 def test_a_line_that_nothing_covers_keeps_the_lead_time_date_that_it_has() -> None:
@@ -183,6 +192,7 @@ def test_a_line_that_nothing_covers_keeps_the_lead_time_date_that_it_has() -> No
         project(2, [], day(5), NO_RULES),
         placed_at=TODAY,
         lead_time_days=10,
+        promised_at=known.at,
         known_lead=known,
         release_at=None,
         now=day(5),
@@ -268,11 +278,11 @@ def test_the_causes_are_those_of_the_contract() -> None:
 @pytest.mark.parametrize(
     ("causes", "forward", "back"),
     [
-        ({"supply_cancelled"}, "recomputed", "supply_cancelled"),
+        ({"supply_cancelled"}, "supply_cancelled", "supply_cancelled"),
         ({"supply_moved"}, "supply_moved", "supply_moved"),
         ({"supply_changed"}, "supply_changed", "supply_changed"),
         ({"supply_overdue"}, "recomputed", "supply_overdue"),
-        ({"supply_announced"}, "supply_announced", "recomputed"),
+        ({"supply_announced"}, "supply_announced", "supply_announced"),
         ({"stock_received"}, "stock_received", "recomputed"),
         ({"stock_lost"}, "recomputed", "stock_lost"),
         ({"overtaken"}, "recomputed", "overtaken"),
@@ -489,6 +499,7 @@ def test_planning_a_whole_queue_says_what_each_line_is_told_by_itself(case: Case
                 projection,
                 placed_at=line.placed_at,
                 lead_time_days=case.lead_time_days,
+                promised_at=line.promised_at,
                 known_lead=line.lead,
                 release_at=case.release_at,
                 now=TODAY,
@@ -545,6 +556,7 @@ def test_a_date_by_lead_time_stays_while_time_passes(placed: int, later_days: li
             project(0, [], day(number), NO_RULES),
             placed_at=day(placed),
             lead_time_days=3,
+            promised_at=None if known is None else known.at,
             known_lead=known,
             release_at=None,
             now=day(number),

@@ -32,6 +32,7 @@ def availability(pool: Pool, projection: Projection, now: datetime) -> Shown:
         projection,
         placed_at=now,
         lead_time_days=policy.default_lead_time_days,
+        promised_at=None,
         known_lead=None,
         release_at=policy.release_at if is_preorder else None,
         now=now,

@@ -5,11 +5,22 @@ What was really shipped is a fact even where it differs from what was released: 
 
 from collections import Counter
 
-from backorder_allocator.decision import APPLIED, Fulfilment, LateLetter, Outcome
+from backorder_allocator.decision import APPLIED, Decided, Event, Fulfilment, LateLetter, Outcome
 from backorder_allocator.fingerprints import fingerprint
 from backorder_allocator.state import FulfilmentKey, Line, Order, PoolKey
 from backorder_allocator.work import Work, again
-from backorder_schemas import BackorderFilled, LinesDelivered, LinesShipped, ShipmentMismatch
+from backorder_schemas import (
+    AllocationRevoked,
+    BackorderCreated,
+    BackorderFilled,
+    BackorderRejected,
+    LinesDelivered,
+    LinesShipped,
+    ShipmentMismatch,
+)
+
+TOLD_IN_ORDER: tuple[Decided, ...] = (BackorderRejected, AllocationRevoked, BackorderCreated, BackorderFilled)
+"""How the contract orders the events of a line that one message causes."""
 
 
 def ship(work: Work, message: LinesShipped) -> Outcome:
@@ -62,7 +73,21 @@ def book_early(work: Work, order: Order) -> None:
         else:
             work.decision.booked_shipments.append(key)
             book(work, order, message)
+    if order.early_shipments:
+        sort_by_line(work.events)
     order.early_shipments = ()
+
+
+def sort_by_line(events: list[Event]) -> None:
+    """Placing and shipping are one message here, and the events of a line have one order within a message."""
+    of_lines: dict[tuple[str, int], list[int]] = {}
+    for at, event in enumerate(events):
+        if event.kind in TOLD_IN_ORDER:
+            of_lines.setdefault((event.key, event.fields["line_no"]), []).append(at)
+    for places in of_lines.values():
+        in_order = sorted((events[at] for at in places), key=lambda event: TOLD_IN_ORDER.index(event.kind))
+        for at, event in zip(places, in_order, strict=True):
+            events[at] = event
 
 
 def impossible(order: Order, message: LinesShipped) -> str:

@@ -29,31 +29,18 @@ Cause = Literal[
 ]
 """Why a promise moved, in the order of the contract: the first that fits is told."""
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
-BRINGS_FORWARD: Final[frozenset[Cause]] = frozenset(
-    {
-        "supply_moved",
-        "supply_changed",
-        "supply_announced",
-        "stock_received",
-        "cancelled_ahead",
-        "policy_changed",
-        "recomputed",
-    }
+# Where a lead time is shorter than a supply takes, announcing it puts dates back and cancelling it brings them forward:
+# told last, since nearly always it is the other way round.
+BRINGS_FORWARD: Final[tuple[Cause, ...]] = (
+    *(cause for cause in CAUSES if cause not in {"supply_cancelled", "supply_overdue", "stock_lost", "overtaken"}),
+    "supply_cancelled",
 )
-"""What can make a date appear or come earlier."""
-PUTS_BACK: Final[frozenset[Cause]] = frozenset(
-    {
-        "supply_cancelled",
-        "supply_moved",
-        "supply_changed",
-        "supply_overdue",
-        "stock_lost",
-        "overtaken",
-        "policy_changed",
-        "recomputed",
-    }
+"""What can make a date appear or come earlier; the first that happened is told."""
+PUTS_BACK: Final[tuple[Cause, ...]] = (
+    *(cause for cause in CAUSES if cause not in {"supply_announced", "stock_received", "cancelled_ahead"}),
+    "supply_announced",
 )
-"""What can make a date later or take it away."""
+"""What can make a date later or take it away; the first that happened is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +144,7 @@ def promise(
     *,
     placed_at: datetime,
     lead_time_days: int | None,
+    promised_at: datetime | None,
     known_lead: Lead | None,
     release_at: datetime | None,
     now: datetime,
@@ -164,7 +152,7 @@ def promise(
     """The promise of a line that waits behind others. `release_at` only while the pool's pre-order is on."""
     match projection.covered(units_ahead_and_own):
         case None:
-            return uncovered(lead(placed_at, lead_time_days, now, known_lead), release_at)
+            return uncovered(placed_at, lead_time_days, promised_at, known_lead, release_at, now)
         case date, supply_id:
             return Promise(not_before(release_at, date), supply_id, None)
 
@@ -204,7 +192,7 @@ def plan(
         if covered:
             promises.append(current)
         else:
-            promises.append(uncovered(lead(line.placed_at, lead_time_days, now, line.lead), release_at))
+            promises.append(uncovered(line.placed_at, lead_time_days, line.promised_at, line.lead, release_at, now))
     return promises
 
 
@@ -213,19 +201,30 @@ def held(release_at: datetime | None, now: datetime) -> Promise:
     return Promise(not_before(release_at, now), None, None)
 
 
-def uncovered(by_lead_time: Lead | None, release_at: datetime | None) -> Promise:
-    """The promise of a line that no supply covers: by lead time, or unknown."""
-    if by_lead_time is None:
+def uncovered(
+    placed_at: datetime,
+    lead_time_days: int | None,
+    promised_at: datetime | None,
+    known: Lead | None,
+    release_at: datetime | None,
+    now: datetime,
+) -> Promise:
+    """The promise of a line that no supply covers: by lead time, or unknown.
+
+    A date by lead time doesn't move by itself. One that has passed is told no more, but to whom it is promised already.
+    """
+    if lead_time_days is None:
         return UNKNOWN
-    return Promise(not_before(release_at, by_lead_time.at), None, by_lead_time)
+    if known is not None and known.days == lead_time_days:
+        date = not_before(release_at, known.at)
+        if known.at >= now or not moved(promised_at, date):
+            return Promise(date, None, known)
+    computed = lead(placed_at, lead_time_days, now)
+    return Promise(not_before(release_at, computed.at), None, computed)
 
 
-def lead(placed_at: datetime, days: int | None, now: datetime, known: Lead | None) -> Lead | None:
-    """The lead time date of a line: counted from its order, or from now if that is over when it is first computed."""
-    if days is None:
-        return None
-    if known is not None and known.days == days:
-        return known
+def lead(placed_at: datetime, days: int, now: datetime) -> Lead:
+    """The lead time date of a line: counted from its order, or from now where that is over."""
     duration = timedelta(days)
     at = later(placed_at, duration)
     return Lead(days, at if at >= now else later(now, duration))
@@ -241,8 +240,7 @@ def moved(old: datetime | None, new: datetime | None) -> bool:
 def cause_of(old: datetime | None, new: datetime | None, causes: Collection[Cause]) -> Cause:
     """Of all that happened since the last plan, the first of the contract's causes that can move a date this way."""
     forward = new is not None and (old is None or new < old)
-    fitting = BRINGS_FORWARD if forward else PUTS_BACK
-    return next((cause for cause in CAUSES if cause in fitting and cause in causes), "recomputed")
+    return next((cause for cause in (BRINGS_FORWARD if forward else PUTS_BACK) if cause in causes), "recomputed")
 
 
 def not_before(release_at: datetime | None, date: datetime) -> datetime:

@@ -233,6 +233,7 @@ class Work:
             projection,
             placed_at=order.placed_at,
             lead_time_days=pool.policy.default_lead_time_days,
+            promised_at=line.promised_at,
             known_lead=line.lead,
             release_at=pool.policy.release_at if pool.takes_preorders(now) else None,
             now=now,
