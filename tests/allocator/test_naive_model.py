@@ -418,6 +418,22 @@ def test_a_shipment_before_its_order_waits_for_it_and_its_units_are_never_releas
     assert shop.cancel("1") == [], "what is shipped is left alone"
 
 
+def test_who_is_placed_filled_and_robbed_in_one_message_hears_it_in_the_order_of_the_contract() -> None:
+    shop = Shop(policy={"backorders": "preorder", "release_at": MONDAY + 5 * DAY, "waiting_limit": 0}, stock=2)
+    shop.ship("1", (2, 1))
+    assert shop.order("1", 2, 1) == [
+        "1: revoked 1 held, stock_lost",
+        "1: waits 2",
+        "1: rejected 1, waiting_limit",
+        "1: shipped 1 rejected",
+        "short of 1",
+        "1: waits 1",
+        "1: filled 2, held preorder",
+    ]
+    assert [event["quantity_waiting"] for event in shop.events if "quantity_waiting" in event] == [2, 3, 1]
+    assert shop.units("1") == (1, 1, 0, 0, 0, 0)
+
+
 def test_a_shipment_or_delivery_counts_once() -> None:
     shop = Shop(stock=3)
     shop.order("1", 3)
