@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import partial
 from time import monotonic
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import asyncpg
 from aiokafka.errors import KafkaError
@@ -227,6 +228,8 @@ async def replay_into(source: Connection, *, settings: Settings, into: str, unti
 
     Raises ConfigurationError for another database, or where records are gone; NotReadyError where one can't be reached.
     """
+    if urlsplit(into).scheme not in {"postgresql", "postgres"}:
+        raise ConfigurationError("--into does not begin with postgresql://")
     other = settings.model_copy(update={"database_url": SecretStr(into)})
     connect = partial(connections.command_connection, other)
     target = await connections.patiently("the database to replay into", connect, settings.start_timeout_seconds)
