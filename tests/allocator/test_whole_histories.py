@@ -16,12 +16,24 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from backorder_allocator.allocation import decide
-from backorder_allocator.decision import Decision, EscalationDue, Event, Input, ReleaseDue, Rules, SupplyDue, Timer
+from backorder_allocator.decision import (
+    Decision,
+    EscalationDue,
+    Event,
+    Input,
+    Outcome,
+    ReleaseDue,
+    Rules,
+    SupplyDue,
+    Timer,
+)
 from backorder_allocator.policies import policy_of
 from backorder_allocator.promises import PromiseRules
 from backorder_allocator.ranking import HeadStartRules, ValueRule
 from backorder_allocator.state import Policy, PoolKey, State
 from tests.allocator import naive_model
+from tests.allocator.invariants import Ledger, check_no_supply_is_promised_twice, check_state, check_step
+from tests.allocator.invariants import Plan as Planned
 from tests.allocator.naive_model import NaiveModel
 from tests.allocator.pure_planner import plan_pool
 from tests.allocator.strategies import (
@@ -58,8 +70,19 @@ on_random_histories = settings(
 def test_single_messages_batches_and_the_naive_model_agree_about_everything(
     history: list[Step], shop: Settings, random: Any
 ) -> None:
+    assert_all_agree(history, shop, random)
+
+
+@settings(on_random_histories, max_examples=max(10, EXAMPLES // 100))
+@given(whole_histories(most_steps=8, with_a_long_order=True), settings_of_a_shop(), st.randoms(use_true_random=False))
+def test_they_agree_about_orders_of_hundreds_of_lines_too(history: list[Step], shop: Settings, random: Any) -> None:
+    assert_all_agree(history, shop, random)
+
+
+def assert_all_agree(history: list[Step], shop: Settings, random: Any) -> None:
     model = model_of(shop)
     rules = rules_of(shop)
+    ledger = Ledger(shop)
     state = batched = State()
     batch: list[Input] = []
     single: list[Decision] = []
@@ -80,13 +103,16 @@ def test_single_messages_batches_and_the_naive_model_agree_about_everything(
             key = PoolKey(*step.pool)
             causes = state.pools[key].causes if key in state.pools else frozenset()
             assert model.causes_that_moved(step.pool) <= causes <= model.causes_noted(step.pool)
+            plan = model.plan(step.pool, step.now)
+            check_no_supply_is_promised_twice(ledger, step.pool, step.now, plan, units_of_lines(state))
             if not causes:
-                assert_planned(state, key, step.now, model)
+                assert_planned(state, key, step.now, plan)
                 continue
             expected = model.moves(step.pool, step.now, causes)
             for planned in (state, batched):
                 moves = plan_pool(planned, planned.pools[key], step.now, rules.promises) if key in planned.pools else []
                 assert [move_in_words(move) for move in moves] == [moved_in_words(event) for event in expected]
+            ledger.book_moves(expected, units_of_lines(state))
         else:
             answer = model.receive(as_model(item.message), item.now)
             decision = decide(state, [item], rules)
@@ -94,6 +120,10 @@ def test_single_messages_batches_and_the_naive_model_agree_about_everything(
             assert by_line(plain(event) for event in decision.events) == by_line(answer.events)
             assert [letter.key.shipment_id for letter in decision.late_letters] == answer.refused_late
             assert_timers(decision, model)
+            before, after = units_of_lines(state), units_of_lines(decision.state)
+            events = [plain(event) for event in decision.events]
+            ledger.book(as_model(item.message), answer.outcome, events, answer.refused_late, before)
+            check_step(ledger, item.message, answer.outcome, events, before, after)
             state = decision.state
             batch.append(item)
             single.append(decision)
@@ -101,6 +131,7 @@ def test_single_messages_batches_and_the_naive_model_agree_about_everything(
                 batched = close_batch()
         assert units_of_lines(state) == model.units_of_lines()
         assert units_of_pools(state) == model.units_of_pools()
+        check_state(ledger, units_of_lines(state), units_of_pools(state))
     close_batch()
 
 
@@ -125,12 +156,12 @@ def assert_timers(decision: Decision, model: NaiveModel) -> None:
         assert standing.get(timer) == due
 
 
-def assert_planned(state: State, key: PoolKey, now: datetime, model: NaiveModel) -> None:
+def assert_planned(state: State, key: PoolKey, now: datetime, plan: Planned) -> None:
     """Where the planner has nothing to do, what was promised is what planning from nothing gives, to the day."""
     coming = [each.coming(now) for each in state.supplies.values() if each.pool == key]
     if any(each.overdue or each.expected_at < now for each in coming if each is not None):
         return  # what is late moves with the clock; its timer says so
-    for (order_id, line_no), (date, supply_id) in model.plan((key.sku, key.location), now).items():
+    for (order_id, line_no), (date, supply_id) in plan.items():
         promised_at = state.orders[order_id].lines[line_no].promised_at
         if supply_id is not None:
             assert promised_at is not None
@@ -182,7 +213,7 @@ def as_model(message: Any) -> Any:
             return message
 
 
-def in_words(outcome: Any) -> str:
+def in_words(outcome: Outcome) -> str:
     return outcome.reason if outcome.kind == "dead_letter" else outcome.kind
 
 
@@ -196,13 +227,15 @@ def plain(event: Event) -> dict[str, Any]:
 def by_line(events: Any) -> dict[object, list[dict[str, Any]]]:
     """The contract orders the events of a line and of an alert's pool, not those of several."""
     sorted_out: dict[object, list[dict[str, Any]]] = defaultdict(list)
+    alerts: dict[object, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
-        is_alert = "order_id" not in event or event["type"] == "ShipmentMismatch"
-        sorted_out[event["key"], event.get("location") if is_alert else event.get("line_no"), is_alert].append(event)
-    return {
-        key: sorted(these, key=lambda event: (event["type"], str(event.get("line_no")))) if key[2] else these
-        for key, these in sorted_out.items()
-    }
+        if "order_id" in event and event["type"] != "ShipmentMismatch":
+            sorted_out[event["key"], event.get("line_no")].append(event)
+        else:
+            alerts[event["key"], event["location"]].append(event)
+    for key, these in alerts.items():
+        sorted_out["alerts", key] = sorted(these, key=lambda event: (event["type"], str(event.get("line_no"))))
+    return sorted_out
 
 
 def move_in_words(move: Any) -> tuple[Any, ...]:

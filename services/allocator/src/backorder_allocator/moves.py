@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from backorder_allocator.promises import Cause, Lead, Projection, Promise, Waiting, cause_of, moved, plan
+from backorder_allocator.promises import Cause, Lead, Projection, Waiting, cause_of, leans_on, moved, plan
 from backorder_allocator.state import Pool, PoolKey
 
 
@@ -37,15 +37,6 @@ def moves(pool: Pool, queue: Sequence[Waiting], projection: Projection, now: dat
         elif lead != line.lead:
             found.append(Move(pool.key, line, line.promised_at, line.first_promised_at, lead, None, None))
     return found
-
-
-def leans_on(promise: Promise) -> str | None:
-    """What a date leans on, in words, for `explain`."""
-    if promise.at is None:
-        return None
-    if promise.lead is not None:
-        return "lead time"
-    return "stock" if promise.supply_id is None else f"supply {promise.supply_id}"
 
 
 def needs_plan(pool: Pool, now: datetime) -> bool:

@@ -243,6 +243,15 @@ def cause_of(old: datetime | None, new: datetime | None, causes: Collection[Caus
     return next((cause for cause in (BRINGS_FORWARD if forward else PUTS_BACK) if cause in causes), "recomputed")
 
 
+def leans_on(promise: Promise) -> str | None:
+    """What a date leans on, in words, for `explain`."""
+    if promise.at is None:
+        return None
+    if promise.lead is not None:
+        return "lead time"
+    return "stock" if promise.supply_id is None else f"supply {promise.supply_id}"
+
+
 def not_before(release_at: datetime | None, date: datetime) -> datetime:
     """The date, or the release of the pre-order where that is later."""
     return date if release_at is None or release_at <= date else storable(release_at)

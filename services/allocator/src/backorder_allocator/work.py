@@ -18,7 +18,7 @@ from backorder_allocator.decision import (
     Rules,
     Topic,
 )
-from backorder_allocator.promises import Cause, Projection, Promise, later, project, promise
+from backorder_allocator.promises import Cause, Projection, Promise, later, leans_on, project, promise
 from backorder_allocator.state import Line, Order, Pool, PoolKey, Queue, Rank, State, Supply, SupplyKey
 from backorder_schemas import (
     AllocationReleased,
@@ -172,7 +172,7 @@ class Work:
             BackorderCreated,
             order,
             line,
-            why={"ahead": ahead, "promised_by": _by(promised), "safety_stock": pool.safety_stock},
+            why={"ahead": ahead, "promised_by": leans_on(promised), "safety_stock": pool.safety_stock},
             quantity=units,
             quantity_waiting=line.waiting,
             quantity_ordered=line.ordered,
@@ -446,15 +446,6 @@ class Work:
 
     def event(self, kind: Decided, topic: Topic, key: str, fields: dict[str, Any]) -> Event:
         return Event(kind, topic, key, fields, self.item.now, self.item.cause, self.item.traceparent)
-
-
-def _by(promised: Promise) -> str | None:
-    """What a date leans on, for `explain`."""
-    if promised.at is None:
-        return None
-    if promised.lead is not None:
-        return "lead time"
-    return "stock" if promised.supply_id is None else f"supply {promised.supply_id}"
 
 
 def again(same: bool, difference: str) -> Outcome:

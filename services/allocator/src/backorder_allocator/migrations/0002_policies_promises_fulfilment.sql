@@ -137,4 +137,4 @@ INSERT INTO supplies (sku, supply_id, revision, quantity, received, cancelled, o
 SELECT p.sku, m.supply_id, 0, 0, sum(m.quantity), false, false, ''
 FROM stock_movements m JOIN pools p USING (pool_id) WHERE m.supply_id IS NOT NULL GROUP BY p.sku, m.supply_id;
 -- Dates and availability of all pools are to be published.
-UPDATE pools SET stale_since = clock_timestamp();
+UPDATE pools SET stale_since = clock_timestamp(), causes = CASE WHEN waiting > 0 THEN 1 << 10 ELSE 0 END;  -- recomputed
