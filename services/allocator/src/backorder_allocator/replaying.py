@@ -39,6 +39,7 @@ from backorder_allocator.rereading import kafka_records
 from backorder_allocator.settings import Settings
 from backorder_allocator.state import PoolKey
 from backorder_allocator.statements import Connection, Rows, run
+from backorder_allocator.store import PartitionKey
 from backorder_allocator.timers import timer_of
 
 log = telemetry.logger(__name__)
@@ -181,14 +182,18 @@ class Replay:
             await batches.work(self.target, [refused(records[0], error)], self.context, entry.at)
 
     async def what_is_gone(self, entry: Entry, found: int) -> str:
-        spans = []
+        wanted: dict[PartitionKey, tuple[int, int]] = {}
         for span in entry.what:
-            topic, partition = span["topic"], span["partition"]
+            place = (span["topic"], span["partition"])
+            wanted[place] = wanted.get(place, (span["from"], 0))[0], span["to"]
+        said = []
+        for (topic, partition), (start, to) in wanted.items():
             first, end = await self.records.extent(topic, partition)
-            there = f"{first} to {end - 1}" if first < end else "none"
-            spans.append(f"{topic}-{partition} offsets {span['from']} to {span['to'] - 1} (there are {there})")
+            there = f"offsets {first} to {end - 1} are there" if first < end else "none is there"
+            said.append((start < first or end < to, f"{topic}-{partition} offsets {start} to {to - 1} ({there})"))
+        lacking = [what for is_lacking, what in said if is_lacking] or [what for _, what in said]
         return (
-            f"{found} of the {entry.records} records of journal entry {entry.number} are left: {', '.join(spans)}. "
+            f"{found} of the {entry.records} records of journal entry {entry.number} are left of {', '.join(lacking)}. "
             "A replay needs all that was ever worked: see the retention of the input topics"
         )
 
