@@ -3,6 +3,7 @@
 import secrets
 import subprocess
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,9 @@ import pytest
 from tests.conftest import Databases
 from tests.e2e.processes import SCRIPTS, clean_environment
 from tests.e2e.world import World, made_world
+
+COMPLETE_ESCALATES_AFTER = timedelta(seconds=4)
+"""In the world `running`."""
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +48,8 @@ async def running(
     prefix = f"t{secrets.token_hex(6)}."
     folder = tmp_path_factory.mktemp("running")
     async with made_world(kafka, prefix, postgres.create_database(migrated), folder) as made:
-        await made.allocator()
+        days = COMPLETE_ESCALATES_AFTER / timedelta(days=1)
+        await made.allocator(ALLOCATOR_COMPLETE_ESCALATES_AFTER_DAYS=f"{days:.12f}")
         yield made
         print(made.explain())
         await made.audit()

@@ -34,17 +34,18 @@ def order(
     order_id: str,
     *lines: OrderLine | tuple[str, int],
     after: timedelta = timedelta(0),
+    placed_at: datetime | None = None,
     segment: str = "standard",
     email: str | None = None,
     delivery: str = "split",
 ) -> Message:
-    """An order placed `after` the opening; its lines are numbered from 1."""
+    """An order placed `after` the opening, or at a given moment; its lines are numbered from 1."""
     customer = {"customer_id": f"customer-of-{order_id}", "segment": segment}
     named = [each if isinstance(each, OrderLine) else OrderLine(*each) for each in lines]
     content = {
         **_head("OrderPlaced", f"{order_id}/placed"),
         "order_id": order_id,
-        "placed_at": rfc3339(OPENING + after),
+        "placed_at": rfc3339(placed_at or OPENING + after),
         "currency": "EUR",
         "customer": customer | ({"email": email} if email else {}),
         "delivery": delivery,
@@ -71,13 +72,16 @@ def cancel(order_id: str, *lines: tuple[int, int | None], name: str = "cancelled
     return _message("orders", order_id, content)
 
 
-def receipt(receipt_id: str, sku: str, quantity: int, *, location: str = "main") -> Message:
+def receipt(
+    receipt_id: str, sku: str, quantity: int, *, location: str = "main", supply_id: str | None = None
+) -> Message:
     content = {
         **_head("StockReceived", f"received/{receipt_id}/{sku}/{location}"),
         "receipt_id": receipt_id,
         "sku": sku,
         "location": location,
         "quantity": quantity,
+        "supply_id": supply_id,
     }
     return _message("stock-received", sku, content)
 
@@ -103,6 +107,42 @@ def count(count_id: str, sku: str, counted: int, *, after: timedelta = timedelta
         "counted": counted,
     }
     return _message("stock-adjusted", sku, content)
+
+
+def supply(supply_id: str, sku: str, quantity: int, expected_at: datetime, *, revision: int = 1) -> Message:
+    content = {
+        **_head("SupplyExpected", f"supply/{supply_id}/{sku}/{revision}"),
+        "supply_id": supply_id,
+        "revision": revision,
+        "sku": sku,
+        "location": "main",
+        "quantity": quantity,
+        "expected_at": rfc3339(expected_at),
+        "supplier": "the supplier",
+    }
+    return _message("inbound-supply", sku, content)
+
+
+def supply_cancelled(supply_id: str, sku: str, *, revision: int) -> Message:
+    head = _head("SupplyCancelled", f"supply/{supply_id}/{sku}/{revision}")
+    return _message("inbound-supply", sku, head | {"supply_id": supply_id, "revision": revision, "sku": sku})
+
+
+def policy(sku: str, *, revision: int = 1, backorders: str = "allow", **rules: Any) -> Message:
+    """A policy; `rules` are further fields of it, dates as RFC 3339."""
+    head = _head("SkuPolicyChanged", f"policy/{sku}/{revision}")
+    return _message("catalog", sku, head | {"sku": sku, "revision": revision, "backorders": backorders, **rules})
+
+
+def shipment(shipment_id: str, order_id: str, *lines: tuple[int, int]) -> Message:
+    """Ships (line_no, quantity)."""
+    content = {
+        **_head("LinesShipped", f"shipped/{shipment_id}/{order_id}"),
+        "shipment_id": shipment_id,
+        "order_id": order_id,
+        "lines": [{"line_no": number, "quantity": quantity} for number, quantity in lines],
+    }
+    return _message("fulfilment", order_id, content)
 
 
 def rfc3339(moment: datetime) -> str:

@@ -16,9 +16,15 @@ from backorder_schemas import TOPICS, Decoded, decode
 from tests.e2e.messages import Headers, Message
 from tests.e2e.processes import Service, command, eventually, start
 
-INPUTS = ("orders", "stock-received", "stock-adjusted")
-OUTPUTS = ("allocations", "backorders", "stock-alerts")
+INPUTS = ("orders", "stock-received", "stock-adjusted", "inbound-supply", "catalog", "fulfilment")
+OUTPUTS = ("allocations", "backorders", "availability", "stock-alerts")
 SETTLE_SECONDS = 60.0
+LEFT_TO_DO = """
+    SELECT (SELECT count(*) FROM timers WHERE due_at <= clock_timestamp())
+         + (SELECT count(*) FROM pools WHERE stale_since IS NOT NULL)
+         + (SELECT count(*) FROM dead_letters WHERE NOT published)
+         + (SELECT h.seq - r.seq FROM log_head h, relay r)"""
+"""In one snapshot: timers that are due, pools to plan, dead letters and events to publish."""
 
 Position = tuple[str, int]
 """(topic without prefix, partition)."""
@@ -62,6 +68,8 @@ class World:
             "ALLOCATOR_KAFKA_BOOTSTRAP_SERVERS": self.kafka,
             "ALLOCATOR_TOPIC_PREFIX": self.prefix,
             "ALLOCATOR_HTTP_PORT": "0",
+            # So that what a test waits for is not the planner's rest.
+            "ALLOCATOR_PLANNER_INTERVAL_SECONDS": "0.02",
         }
 
     async def allocator(self, *, ready: bool = True, batch: int = 1000, **variables: str) -> Service:
@@ -89,7 +97,8 @@ class World:
         assert answer["clean"], answer
 
     async def forget_dead_members(self) -> None:
-        """What Kafka does by itself when the session of a killed member ends, 10 s later."""
+        """What happens by itself 10 s after members were killed: their sessions in Kafka and the relay's lease end."""
+        await self.database.execute("UPDATE relay SET lease_until = clock_timestamp()")
         group = f"{self.prefix}allocator"
         coordinator = await self.admin.find_coordinator(group)
         for described in await self.admin.describe_consumer_groups([group]):
@@ -172,19 +181,19 @@ class World:
         return int(await self.database.fetchval(query, *arguments) or 0)
 
     async def settled(self, seconds: float = SETTLE_SECONDS) -> None:
-        """Waits until every input is worked and everything that follows from it is published."""
+        """Waits until every input is worked, what follows from it is planned and published, and no timer is due."""
         ends = await self.ends(INPUTS)
 
         async def all_worked() -> bool:
             cursors = await self.cursors()
             return all(cursors.get(position, 0) >= end for position, end in ends.items())
 
-        async def all_published() -> bool:
-            letters = "SELECT count(*) FROM dead_letters WHERE NOT published"
-            return await self.number(f"SELECT h.seq - r.seq + ({letters}) FROM log_head h, relay r") == 0
-
         await eventually(all_worked, f"the inputs to be worked up to {ends}", seconds, self.explain)
-        await eventually(all_published, "the log to be published", seconds, self.explain)
+
+        async def nothing_is_left() -> bool:
+            return await self.number(LEFT_TO_DO) == 0
+
+        await eventually(nothing_is_left, "all to be planned and published", seconds, self.explain)
 
     def explain(self) -> str:
         return "\n".join(service.explain() for service in self.services)
