@@ -124,10 +124,7 @@ class Answer:
 
 
 class NaiveModel:
-    """`segments`: head start by segment. `values`: (from amount on, currency, head start). The rest as in settings.
-
-    Without `handling_days` units are told as the five messages about orders and stock know them.
-    """
+    """`segments`: head start by segment. `values`: (from amount on, currency, head start). The rest as in settings."""
 
     def __init__(
         self,
@@ -135,15 +132,14 @@ class NaiveModel:
         values: Sequence[tuple[Decimal, str, timedelta]] = (),
         *,
         default_policy: Policy | None = None,
-        handling_days: int | None = None,
+        handling_days: int = 0,
         overdue_days: int | None = None,
         escalate_after: timedelta | None = None,
     ) -> None:
         self.segments = dict(segments or {})
         self.values = list(values)
         self.default_policy: Policy = default_policy or NO_POLICY
-        self.handling = (handling_days or 0) * DAY
-        self.tells_all = handling_days is not None
+        self.handling = handling_days * DAY
         self.overdue_after = None if overdue_days is None else overdue_days * DAY  # None: no promise leans on it
         self.escalate_after = escalate_after
 
@@ -290,39 +286,35 @@ class NaiveModel:
 
     def units_of_lines(self) -> dict[tuple[str, int], dict[str, object]]:
         """`released` holds units that have not shipped yet."""
-        units: dict[tuple[str, int], dict[str, object]] = {}
-        for line in self.lines:
-            units[line.order_id, line.line_no] = {
+        return {
+            (line.order_id, line.line_no): {
                 "ordered": line.ordered,
                 "waiting": line.waiting,
                 "held": line.held,
                 "released": dict(line.released),
+                "shipped": line.shipped,
                 "cancelled": line.cancelled,
                 "rejected": line.rejected,
                 "ranked_at": line.ranked_at,
+                "promised_at": line.promised_at,
+                "first_promised_at": line.first_promised_at,
             }
-            if self.tells_all:
-                units[line.order_id, line.line_no] |= {
-                    "shipped": line.shipped,
-                    "promised_at": line.promised_at,
-                    "first_promised_at": line.first_promised_at,
-                }
-        return units
+            for line in self.lines
+        }
 
     def units_of_pools(self) -> dict[Pool, dict[str, int]]:
         """`allocated` counts shipped units too. `low` is 0 or 1."""
-        units = {}
-        for pool in self.named:
-            units[pool] = {
+        return {
+            pool: {
                 "on_hand": self.on_hand[pool],
                 "allocated": sum(line.allocated for line in self._lines_in(pool)),
+                "shipped": sum(line.shipped for line in self._lines_in(pool)),
                 "waiting": self._waiting(pool),
+                "available": self._available(pool),
+                "low": int(pool in self.low),
             }
-            if self.tells_all:
-                shipped = sum(line.shipped for line in self._lines_in(pool))
-                low = int(pool in self.low)
-                units[pool] |= {"shipped": shipped, "available": self._available(pool), "low": low}
-        return units
+            for pool in self.named
+        }
 
     # -- one message
 

@@ -1,7 +1,6 @@
-"""Random histories of messages, made so that things collide: few SKUs, few orders, small quantities, much repeated.
+"""Random histories of everything that the allocator is told, of timers that fire and of pools that are planned.
 
-`histories` are of orders, cancels and stock alone; `whole_histories` are of everything that the allocator is told, with
-the moments at which timers fire and pools are planned.
+Made so that things collide: few SKUs, few orders, small quantities, much repeated.
 """
 
 import itertools
@@ -53,12 +52,12 @@ def _one_of(*weighted: tuple[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[
     return st.integers(0, len(strategies) - 1).flatmap(lambda number: strategies[number])
 
 
-_PLACED = st.sampled_from([0, 0, 0, 1, 2, 24, 25, 48, 72, 999]).map(lambda hours: START + hours * HOUR)
-_WHENEVER_PLACED = _one_of((6, _PLACED), (1, st.sampled_from([START - 30 * HOUR, FIRST_YEAR, LAST_YEAR])))
-_OFTEN = st.sampled_from([True, True, True, False])
-_NEARLY_ALWAYS = st.sampled_from([True] * 9 + [False])
-_ALWAYS = st.just(True)
-_SELDOM = st.sampled_from([False, False, False, True])
+_PLACED = _one_of(
+    (6, st.sampled_from([0, 0, 0, 1, 2, 24, 25, 48, 72, 999]).map(lambda hours: START + hours * HOUR)),
+    (1, st.sampled_from([START - 30 * HOUR, FIRST_YEAR, LAST_YEAR])),
+)
+_ACCEPTS = st.sampled_from([True] * 9 + [False])
+_EARLY = st.sampled_from([False, False, False, True])
 
 
 @dataclass(frozen=True)
@@ -155,45 +154,12 @@ class _Again:
 
 
 @st.composite
-def histories(draw: st.DrawFn, most_messages: int = 30, *, with_a_long_order: bool = False) -> list[Arrival]:
-    """Messages in the order received."""
-    quantities = draw(st.sampled_from([st.integers(1, 5)] * 9 + [st.sampled_from([1, 3, MOST - 1, MOST])]))
-    # Often all is about one pool: what two pools have to do with each other is seldom the question.
-    pools = st.sampled_from(POOLS[: draw(st.sampled_from([1, 1, 2, 3]))])
-    step = st.one_of(
-        _orders(quantities, pools),
-        _orders(quantities, pools),
-        _orders(quantities, pools),
-        _cancels(quantities),
-        _cancels(quantities),
-        _receipts(quantities, pools),
-        _receipts(quantities, pools),
-        _adjustments(quantities, pools),
-        _counts(pools),
-        st.builds(_Again, st.integers(0, 99), st.sampled_from(["nothing", "id", "content"])),
-    )
-    length = draw(st.integers(1, most_messages))
-    steps = draw(st.lists(step, min_size=length, max_size=length))
-    if with_a_long_order:
-        for one in draw(_long_orders(pools)):
-            steps.insert(draw(st.integers(0, len(steps))), one)
-    minutes = draw(st.lists(st.integers(-3, 60), min_size=len(steps), max_size=len(steps)))
-    now = START
-    arrivals = []
-    for message, passed in zip(_resolved(steps), minutes, strict=True):
-        now += timedelta(minutes=passed)  # may go back a little: records of several partitions
-        assert isinstance(message, Message)
-        arrivals.append(Arrival(message, now))
-    return arrivals
-
-
-@st.composite
 def whole_histories(draw: st.DrawFn, most_steps: int = 30, *, with_a_long_order: bool = False) -> list[Step]:
     """Everything that happens to an allocator in the order in which it happens; it begins with a message."""
     quantities = draw(st.sampled_from([st.integers(1, 5)] * 9 + [st.sampled_from([1, 3, MOST - 1, MOST])]))
     pools = st.sampled_from(POOLS[: draw(st.sampled_from([1, 1, 2, 3]))])
     of_all_kinds: dict[str, list[tuple[int, st.SearchStrategy[Any]]]] = {
-        "cancels": [(2, _cancels(quantities, _SELDOM))],
+        "cancels": [(2, _cancels(quantities))],
         "stock": [(1, _receipts(quantities, pools)), (1, _adjustments(quantities, pools)), (1, _counts(pools))],
         "policies": [(1, _policies())],
         "supplies": [(4, _supplies(quantities, pools)), (2, _deliveries_of_supplies(quantities, pools))],
@@ -204,7 +170,7 @@ def whole_histories(draw: st.DrawFn, most_steps: int = 30, *, with_a_long_order:
     # Often a few kinds of things happen many times: else what three of them do to each other would be seldom seen.
     kinds = [kind for kind in of_all_kinds if draw(st.booleans())]
     step = _one_of(
-        (5, _orders(quantities, pools, placed=_WHENEVER_PLACED, accepts=_NEARLY_ALWAYS)),
+        (5, _orders(quantities, pools)),
         (2, _receipts(quantities, pools)),
         (2, st.builds(_Plan, pools)),
         *itertools.chain.from_iterable(of_all_kinds[kind] for kind in kinds),
@@ -221,7 +187,7 @@ def whole_histories(draw: st.DrawFn, most_steps: int = 30, *, with_a_long_order:
         for one in draw(_long_orders(pools)):
             steps.insert(draw(st.integers(0, len(steps))), one)
     if not steps or isinstance(steps[0], Fire | _Plan):
-        steps.insert(0, draw(_orders(quantities, pools, placed=_WHENEVER_PLACED)))
+        steps.insert(0, draw(_orders(quantities, pools)))
     steps += [_Plan(pool) for pool in POOLS]
     passed = draw(st.sampled_from([st.integers(-3, 60), st.integers(-3, 60), st.integers(-60, 60 * 30)]))
     minutes = draw(st.lists(passed, min_size=len(steps), max_size=len(steps)))
@@ -264,14 +230,7 @@ def batches(draw: st.DrawFn, history: Sequence[Anything]) -> list[list[Anything]
 
 
 @st.composite
-def _orders(
-    draw: st.DrawFn,
-    quantities: st.SearchStrategy[int],
-    pools: Pools,
-    *,
-    placed: st.SearchStrategy[datetime] = _PLACED,
-    accepts: st.SearchStrategy[bool] = _OFTEN,
-) -> OrderPlaced:
+def _orders(draw: st.DrawFn, quantities: st.SearchStrategy[int], pools: Pools) -> OrderPlaced:
     line_nos = draw(st.lists(st.sampled_from([1, 2, 3, 7]), min_size=1, max_size=3, unique=True))
     lines = []
     for line_no in line_nos:
@@ -284,14 +243,14 @@ def _orders(
                 quantity=draw(quantities),
                 unit_price=price,
                 location=location,
-                accepts_backorder=draw(accepts),
+                accepts_backorder=draw(_ACCEPTS),
             )
         )
     return OrderPlaced(
         id="?",
         occurred_at=START,
         order_id="?",
-        placed_at=draw(placed),
+        placed_at=draw(_PLACED),
         currency=draw(st.sampled_from(["EUR", "EUR", "USD"])),
         customer=Customer(customer_id="c", segment=draw(st.sampled_from(["standard", "standard", "gold", "platinum"]))),
         delivery=draw(st.sampled_from(["split", "complete"])),
@@ -316,10 +275,10 @@ def _long_orders(draw: st.DrawFn, pools: Pools) -> list[OrderPlaced | StockRecei
 
 
 @st.composite
-def _cancels(draw: st.DrawFn, quantities: st.SearchStrategy[int], early: st.SearchStrategy[bool] = _ALWAYS) -> _Cancel:
+def _cancels(draw: st.DrawFn, quantities: st.SearchStrategy[int]) -> _Cancel:
     line = st.tuples(st.integers(0, 12), st.none() | quantities)
     lines = draw(st.none() | st.lists(line, min_size=1, max_size=3).map(tuple))
-    return _Cancel(draw(st.integers(0, 99)), lines, draw(st.sampled_from(["customer", "shop"])), draw(early))
+    return _Cancel(draw(st.integers(0, 99)), lines, draw(st.sampled_from(["customer", "shop"])), draw(_EARLY))
 
 
 @st.composite
@@ -397,7 +356,7 @@ def _deliveries_of_supplies(draw: st.DrawFn, quantities: st.SearchStrategy[int],
 def _shipments(draw: st.DrawFn, quantities: st.SearchStrategy[int]) -> _Ship:
     line = st.tuples(st.integers(0, 12), st.sampled_from([None, None]) | quantities)
     lines = draw(st.lists(line, min_size=1, max_size=3).map(tuple))
-    return _Ship(draw(st.integers(0, 99)), draw(_SELDOM), lines, draw(st.sampled_from([None, None, None, "shared"])))
+    return _Ship(draw(st.integers(0, 99)), draw(_EARLY), lines, draw(st.sampled_from([None, None, None, "shared"])))
 
 
 def _deliveries() -> st.SearchStrategy[_Deliver]:
