@@ -23,7 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for name, value in os.environ.items()
         if not name.startswith(("ALLOCATOR_", "NOTIFIER_", "BACKORDER_"))
     }
-    environment |= {"PATH": f"{BIN}:{environment['PATH']}", "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime"))}
+    environment |= {"PATH": f"{BIN}:{environment['PATH']}", "XDG_STATE_HOME": str(tmp_path_factory.mktemp("state"))}
     up = subprocess.Popen(
         [BIN / "backorder", "up"],
         env=environment,

@@ -273,6 +273,20 @@ def test_a_preorder_that_left_before_its_release_is_a_mismatch_like_any_other() 
 # -- deliveries
 
 
+def test_who_is_placed_filled_and_robbed_in_one_message_hears_it_in_the_order_of_the_contract() -> None:
+    shop = Shop(stock=2)
+    shop.policy("preorder", release_at=day(20), waiting_limit=0)
+    shop.ship("1001", (2, 1))
+    told = shop.order("1001", 2, 1)
+    assert [each for each in told if each.startswith("1001/1")] == [
+        "1001/1: 1 revoked from what was held (stock_lost)",
+        "1001/1: 2 begin to wait (ordered), 2 wait as a preorder, day 20",
+        "1001/1: 1 begin to wait (stock_lost), 3 wait as a preorder",
+        "1001/1: 2 filled, 1 wait (held for its release)",
+    ]
+    assert shop.has("1001") == (1, 1)
+
+
 def test_a_delivery_decides_nothing_and_is_remembered_once() -> None:
     shop = Shop(stock=2)
     assert shop.deliver("1001", "S") == [], "it may come before the order and the shipment"

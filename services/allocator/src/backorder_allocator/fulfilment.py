@@ -5,7 +5,7 @@ What was really shipped is a fact even where it differs from what was released: 
 
 from collections import Counter
 
-from backorder_allocator.decision import APPLIED, Decided, Event, Fulfilment, LateLetter, Outcome
+from backorder_allocator.decision import APPLIED, Decided, Fulfilment, LateLetter, Outcome
 from backorder_allocator.fingerprints import fingerprint
 from backorder_allocator.state import FulfilmentKey, Line, Order, PoolKey
 from backorder_allocator.work import Work, again
@@ -74,20 +74,28 @@ def book_early(work: Work, order: Order) -> None:
             work.decision.booked_shipments.append(key)
             book(work, order, message)
     if order.early_shipments:
-        sort_by_line(work.events)
+        sort_by_line(work)
     order.early_shipments = ()
 
 
-def sort_by_line(events: list[Event]) -> None:
-    """Placing and shipping are one message here, and the events of a line have one order within a message."""
+def sort_by_line(work: Work) -> None:
+    """Placing and shipping are one message here, and the events of a line have one order within a message.
+
+    How many wait is counted anew in that order, from what waits after all of them.
+    """
     of_lines: dict[tuple[str, int], list[int]] = {}
-    for at, event in enumerate(events):
+    for at, event in enumerate(work.events):
         if event.kind in TOLD_IN_ORDER:
             of_lines.setdefault((event.key, event.fields["line_no"]), []).append(at)
-    for places in of_lines.values():
-        in_order = sorted((events[at] for at in places), key=lambda event: TOLD_IN_ORDER.index(event.kind))
+    for (order_id, line_no), places in of_lines.items():
+        in_order = sorted((work.events[at] for at in places), key=lambda event: TOLD_IN_ORDER.index(event.kind))
         for at, event in zip(places, in_order, strict=True):
-            events[at] = event
+            work.events[at] = event
+        waiting = work.state.orders[order_id].lines[line_no].waiting
+        for event in reversed(in_order):
+            if "quantity_waiting" in event.fields:
+                event.fields["quantity_waiting"] = waiting
+                waiting += event.fields["quantity"] * (1 if event.kind is BackorderFilled else -1)
 
 
 def impossible(order: Order, message: LinesShipped) -> str:
