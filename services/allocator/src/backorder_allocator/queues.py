@@ -1,4 +1,4 @@
-"""How much of queues a transaction reads: as many lines as there are units to give or lose, and what is ahead of places.
+"""How much of queues a transaction reads: as much as there are units to give or lose, and what is ahead of places.
 
 Lines that wait or hold units change only under the lock of their pool, which is held here: what is read stays true.
 """
