@@ -34,7 +34,7 @@ from backorder_allocator.timers import timer_of
 from backorder_schemas import DeadLetter
 from backorder_schemas.topics import TOPIC_OF
 from tests.allocator.stored_shop import StoredShop, day
-from tests.allocator.strategies import POOLS, START, Plan, Sent, Step, settings_of_a_shop, whole_histories
+from tests.allocator.strategies import POOLS, START, AnyMessage, Plan, Sent, Step, settings_of_a_shop, whole_histories
 from tests.allocator.test_batches import EMPTY
 from tests.allocator.test_whole_histories import EXAMPLES, on_random_histories, rules_of
 from tests.conftest import Databases
@@ -432,7 +432,7 @@ async def test_records_that_are_gone_are_named_by_topic_partition_and_offsets(
         await repeated(connection, target, topics)
     there = f"offsets {log[0].offset} to {log[-1].offset} are there"
     assert str(error.value).startswith(
-        f"4 of the 5 records of journal entry 1 are left of orders-1 offsets {gone} to {log[-1].offset} ({there}). "
+        f"journal entry 1 worked 5 records, and 4 can be read: orders-1 offsets {gone} to {log[-1].offset} ({there}). "
     )
 
 
@@ -459,6 +459,32 @@ async def test_a_message_that_could_not_be_stored_is_refused_again(
     compared = await repeated(connection, target, Unstorable(Random(1)))
     assert_same(compared)
     assert compared.rows["dead letters"].compared == 1
+
+
+async def test_a_shipment_that_was_driven_again_and_can_t_be_when_its_order_comes_is_a_dead_letter_once_more(
+    connection: asyncpg.Connection, target: asyncpg.Connection
+) -> None:
+    topics = Topics(Random(1))
+    process = Process(connection, Rules(), topics, Random(1))
+    await process.start()
+    shop = StoredShop(connection)
+
+    async def work(message: AnyMessage, *, spoiled: bool = False) -> None:
+        record = topics.send(
+            TOPIC_OF[type(message)].name, "1", message.model_dump_json().encode(), START, spoiled=spoiled
+        )
+        await store.add_cursors(connection, [(record.topic, record.partition)])
+        await batches.work(connection, [record], process.context, START)
+
+    await work(shop.shipment("sh", "1", (1, 9)), spoiled=True)
+    await process.drive_again()
+    assert await dead_letters.find(connection) == []
+    await work(shop.order("1", 2))
+    (letter,) = await dead_letters.find(connection)
+    assert (letter.reason, letter.redrives, letter.resolved_at, letter.outcome) == ("impossible", 0, None, None)
+    assert len(await dead_letters.unpublished(connection, 9)) == 1
+    await process.drive_again()
+    assert_same(await repeated(connection, target, topics))
 
 
 async def test_the_target_must_be_another_database_and_empty(

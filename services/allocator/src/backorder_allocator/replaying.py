@@ -193,8 +193,8 @@ class Replay:
             said.append((start < first or end < to, f"{topic}-{partition} offsets {start} to {to - 1} ({there})"))
         lacking = [what for is_lacking, what in said if is_lacking] or [what for _, what in said]
         return (
-            f"{found} of the {entry.records} records of journal entry {entry.number} are left of {', '.join(lacking)}. "
-            "A replay needs all that was ever worked: see the retention of the input topics"
+            f"journal entry {entry.number} worked {entry.records} records, and {found} can be read: "
+            f"{', '.join(lacking)}. A replay needs all that was ever worked: see the retention of the input topics"
         )
 
     async def redrive(self, entry: Entry) -> None:

@@ -1,5 +1,5 @@
 -- Shipments that waited for their order and can't be, once it came: their records become dead letters at their own place, and
--- they count as never said. Their orders are locked. $1 shipment ids, $2 order ids, $3 reasons, $4 details, $5 now.
+-- they count as never said. One that waited because it had been driven again is dead once more. Their orders are locked. $1 shipment ids, $2 order ids, $3 reasons, $4 details, $5 now.
 WITH late AS (
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS l (shipment_id, order_id, reason, detail)
 ), taken AS (
@@ -11,4 +11,6 @@ INSERT INTO dead_letters (topic, partition, record_offset, record_at, key, value
                           failed_at)
 SELECT topic, partition, record_offset, record_at, key, value, header_names, header_values, reason, detail, $5::timestamptz
 FROM taken ORDER BY batch_id, ordinal
-ON CONFLICT DO NOTHING
+ON CONFLICT (topic, partition, record_offset) DO UPDATE
+SET reason = excluded.reason, detail = excluded.detail, failed_at = excluded.failed_at, published = false, redrives = 0,
+    resolved_at = NULL, outcome = NULL
