@@ -438,7 +438,7 @@ def test_wrong_usage_is_exit_2(says: Says) -> None:
 
 README = Path(__file__).parents[2] / "services" / "allocator" / "README.md"
 DOCUMENTED = dict(re.findall(r"```json ([^\n]+)\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL))
-NEED_KAFKA = {"lag", "topics"}
+NEED_KAFKA = {"lag", "topics", "replay"}
 
 
 def keys(answer: Any) -> Any:
