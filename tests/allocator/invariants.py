@@ -106,7 +106,7 @@ class Ledger:
             if key in self.overdue or date < now:
                 if self.settings.overdue_days is None:
                     continue
-                date = later(now, self.settings.overdue_days)
+                date = later(max(now, date), self.settings.overdue_days)
             if units > 0 and (supply.sku, supply.location) == pool:
                 coming.append((later(date, self.settings.handling_days), units))
         return coming

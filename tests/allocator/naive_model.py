@@ -755,7 +755,7 @@ class NaiveModel:
             if supply.found_overdue or date < now:
                 if self.overdue_after is None:
                     continue
-                date = plus(now, self.overdue_after)
+                date = plus(max(now, date), self.overdue_after)
             coming.append((date, supply_id, units))
         return sorted(coming)
 

@@ -383,7 +383,7 @@ def naive_plan(
     for supply in coming:
         if supply.overdue or supply.expected_at < now:
             if rules.overdue_after is not None:
-                arriving.append((now + rules.overdue_after, supply.supply_id, supply.units))
+                arriving.append((max(now, supply.expected_at) + rules.overdue_after, supply.supply_id, supply.units))
         else:
             arriving.append((supply.expected_at, supply.supply_id, supply.units))
     batches += [Batch(date + rules.handling, supply_id, units) for date, supply_id, units in sorted(arriving)]
@@ -476,7 +476,9 @@ def without_lead(case: Case) -> Case:
 def effective_date(supply: Coming, rules: PromiseRules) -> datetime | None:
     if not (supply.overdue or supply.expected_at < TODAY):
         return supply.expected_at + rules.handling
-    return None if rules.overdue_after is None else TODAY + rules.overdue_after + rules.handling
+    if rules.overdue_after is None:
+        return None
+    return max(TODAY, supply.expected_at) + rules.overdue_after + rules.handling
 
 
 @examples

@@ -127,7 +127,8 @@ def project(start: int, supplies: Iterable[Coming], now: datetime, rules: Promis
         if not (supply.overdue or supply.expected_at < now):
             coming.append((supply.expected_at, supply.supply_id, supply.units))
         elif rules.overdue_after is not None:
-            coming.append((later(now, rules.overdue_after), supply.supply_id, supply.units))
+            # Its timer may have said so before a record from before its date is worked.
+            coming.append((later(max(now, supply.expected_at), rules.overdue_after), supply.supply_id, supply.units))
     coming.sort()
     return Projection(
         now=now,
