@@ -40,11 +40,11 @@ async def world(kafka: str, postgres: Databases, migrated: str, unique: str, tmp
         print(made.explain())  # pytest shows it where a test failed
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def running(
     kafka: str, postgres: Databases, migrated: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[World]:
-    """One running allocator for tests of a module that keep apart by SKUs and orders; audited at the end."""
+    """One running allocator for all tests that keep apart by SKUs and orders; audited at the end."""
     prefix = f"t{secrets.token_hex(6)}."
     folder = tmp_path_factory.mktemp("running")
     async with made_world(kafka, prefix, postgres.create_database(migrated), folder) as made:

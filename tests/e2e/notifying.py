@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from tests.conftest import MailSink
-from tests.e2e.processes import Service, command, eventually
+from tests.e2e.processes import Service, eventually
 from tests.e2e.world import World
 
 INPUTS = ("orders", "backorders")
+LEFT_TO_DO = """
+    SELECT (SELECT count(*) FROM deliveries WHERE state = 'due')
+         + (SELECT count(*) FROM outbox)
+         + (SELECT count(*) FROM dead_letters WHERE published_at IS NULL)"""
+"""In one snapshot: mails to send, outcomes and dead letters to publish."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +22,7 @@ class Notifying:
 
     world: World
     database_url: str
+    database: asyncpg.Connection
     mails: MailSink
 
     @property
@@ -28,8 +36,8 @@ class Notifying:
             "NOTIFIER_MAIL_FROM": "Shop <shop@example.org>",
         }
 
-    async def start(self) -> Service:
-        return await self.world.service("backorder-notifier", self.settings)
+    async def start(self, *, ready: bool = True) -> Service:
+        return await self.world.service("backorder-notifier", self.settings, ready=ready)
 
     async def settled(self) -> None:
         """Waits until both services have read everything, every mail is settled and every outcome published."""
@@ -37,12 +45,12 @@ class Notifying:
         ends = await self.world.ends(INPUTS)
 
         async def nothing_is_left() -> bool:
-            status = await command("backorder-notifier", self.settings, "status")
+            rows = await self.database.fetch("SELECT topic, partition, next_offset FROM cursors")
             cursors = {
-                (each["topic"].removeprefix(self.world.prefix), each["partition"]): each["next_offset"]
-                for each in status["cursors"]
+                (row["topic"].removeprefix(self.world.prefix), row["partition"]): row["next_offset"] for row in rows
             }
-            left = [status["waits"][what] for what in ("due", "outcomes_unpublished", "dead_letters_unpublished")]
-            return not any(left) and all(cursors.get(position, 0) >= end for position, end in ends.items())
+            if any(cursors.get(position, 0) < end for position, end in ends.items()):
+                return False
+            return not await self.database.fetchval(LEFT_TO_DO)
 
         await eventually(nothing_is_left, "the notifier to have told everything", 60, self.world.explain)

@@ -21,8 +21,9 @@ from tests.e2e.world import World
 from tests.faults.load import escalation_days
 
 ORDERS = 1250
-LINES = 4
-BATCH = 50
+LINES = 2
+BATCHES = (6, 12, 25, 50)
+"""Records in one transaction of each process: small ones touch some of the SKUs, and so work beside each other."""
 SKUS = [f"HOT-{number}" for number in range(5)]
 
 
@@ -30,11 +31,12 @@ async def test_four_processes_on_five_skus_in_opposite_order_never_deadlock_and_
     sent = traffic(random.Random(4), datetime.now(UTC))
     days = escalation_days()
     services = [
-        await world.allocator(ready=False, batch=BATCH, ALLOCATOR_COMPLETE_ESCALATES_AFTER_DAYS=days) for _ in range(4)
+        await world.allocator(ready=False, batch=batch, ALLOCATOR_COMPLETE_ESCALATES_AFTER_DAYS=days)
+        for batch in BATCHES
     ]
     for service in services:
         await service.ready()
-    await world.tell(*(receipt("opening", sku, ORDERS) for sku in SKUS))
+    await world.tell(*(receipt("opening", sku, ORDERS // 2) for sku in SKUS))
     await world.tell(*sent)
 
     workers = [await service.metric("allocator_messages_total") for service in services]
@@ -102,7 +104,7 @@ def something_else(chance: random.Random, number: int, now: datetime, to_ship: d
             return [adjustment(name, sku, -chance.randrange(1, 10))]
         case "count":
             counted = [
-                count(name, sku, chance.randrange(700, 720), after=timedelta(seconds=number)) for sku in SKUS[:3]
+                count(name, sku, chance.randrange(350, 370), after=timedelta(seconds=number)) for sku in SKUS[:3]
             ]
             return counted if number % 2 else counted[::-1]
         case "supply":
@@ -115,7 +117,7 @@ def something_else(chance: random.Random, number: int, now: datetime, to_ship: d
         case "supply is cancelled":
             return [supply_cancelled(f"s-{chance.randrange(number + 1)}", sku, revision=number + 2)]
         case _:
-            safety, limit = chance.randrange(20), chance.randrange(300, 3000)
+            safety, limit = chance.randrange(20), chance.randrange(150, 1500)
             return [policy(sku, revision=number + 1, low_stock_at=10, safety_stock=safety, waiting_limit=limit)]
 
 

@@ -23,7 +23,6 @@ KILLS = [
     ("timer.before_commit", 3),
     ("relay.acked", 1),
     ("store.before_commit", 6),
-    ("planner.before_commit", 1),
 ]
 SIGKILLED = -9
 
