@@ -27,7 +27,8 @@ from backorder_allocator.intake import DATA_ERRORS, refused
 from backorder_allocator.loading import Context
 from backorder_allocator.planner import Planner
 from backorder_allocator.redriving import drive
-from backorder_allocator.replaying import prepare, replay
+from backorder_allocator.replaying import prepare, replay, replay_into
+from backorder_allocator.settings import Settings
 from backorder_allocator.state import PoolKey
 from backorder_allocator.subscribers import read
 from backorder_allocator.timers import timer_of
@@ -490,6 +491,8 @@ async def test_a_shipment_that_was_driven_again_and_can_t_be_when_its_order_come
 async def test_the_target_must_be_another_database_and_empty(
     connection: asyncpg.Connection, database_url: str, target: asyncpg.Connection, postgres: Databases
 ) -> None:
+    with pytest.raises(ConfigurationError, match="does not begin with postgresql://"):
+        await replay_into(connection, settings=Settings.model_construct(), into="replayed", until=None, say=print)
     again = await asyncpg.connect(database_url)
     with pytest.raises(ConfigurationError, match="the database of the service itself"):
         await prepare(connection, again)
