@@ -267,11 +267,26 @@ def assert_same(compared: Comparison) -> None:
 # ── what an operator hears ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.fixture(scope="module")
+async def databases(postgres: Databases, migrated: str) -> AsyncIterator[list[asyncpg.Connection]]:
+    """A source and a target. To make new ones for each test would take longer than the tests."""
+    urls = [postgres.create_database(template=migrated) for _ in range(2)]
+    connections = [await asyncpg.connect(url, server_settings=SESSION) for url in urls]
+    yield connections
+    for each in connections:
+        await each.close()
+
+
 @pytest.fixture
-async def target(postgres: Databases, migrated: str) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(postgres.create_database(template=migrated), server_settings=SESSION)
-    yield connection
-    await connection.close()
+async def connection(databases: list[asyncpg.Connection]) -> asyncpg.Connection:
+    for each in databases:
+        await each.execute(EMPTY)
+    return databases[0]
+
+
+@pytest.fixture
+def target(databases: list[asyncpg.Connection]) -> asyncpg.Connection:
+    return databases[1]
 
 
 @pytest.fixture
@@ -489,8 +504,9 @@ async def test_a_shipment_that_was_driven_again_and_can_t_be_when_its_order_come
 
 
 async def test_the_target_must_be_another_database_and_empty(
-    connection: asyncpg.Connection, database_url: str, target: asyncpg.Connection, postgres: Databases
+    database_url: str, target: asyncpg.Connection, postgres: Databases
 ) -> None:
+    connection = await asyncpg.connect(database_url)
     with pytest.raises(ConfigurationError, match="does not begin with postgresql://"):
         await replay_into(connection, settings=Settings.model_construct(), into="replayed", until=None, say=print)
     again = await asyncpg.connect(database_url)
@@ -509,3 +525,4 @@ async def test_the_target_must_be_another_database_and_empty(
     await prepare(connection, empty)
     assert await empty.fetchval("SELECT journal FROM log_head") == 0
     await empty.close()
+    await connection.close()
