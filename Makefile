@@ -30,7 +30,7 @@ mutations: setup-dev ## Named mistakes in the rules: each must make a test fail
 	@$(BIN)/python -m tests.allocator.mutations
 
 histories: setup-dev ## Random histories of everything against the naive model: make histories EXAMPLES=100000
-	BACKORDER_NO_SHRINK= BACKORDER_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/allocator/test_whole_histories.py tests/allocator/test_batches.py
+	BACKORDER_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/allocator/test_whole_histories.py tests/allocator/test_batches.py
 
 bench: setup-dev ## Orders per second, first consumed to last published
 	@$(BIN)/python -m tests.bench.throughput $(ARGS)
