@@ -83,7 +83,7 @@ ANALYZE;
 DAY_2 = datetime(2026, 11, 3, tzinfo=UTC)
 HOT: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "queue_heads": (([1], [7]), "lines_waiting", 7),
-    "queue_tails": (([1], [7], ["o5", "o50006"]), "lines_allocated", 8),
+    "queue_tails": (([1, 2], [7, 7], ["o5", "o50006"]), "lines_released", 8),
     "queue_of_pool": ((1, 10), "lines_waiting", 10),
     "units_ahead": (([1, 1], [DAY_2 + timedelta(seconds=50)] * 2, ["a", "b"], [1, 1]), "lines_waiting", 51),
     "move_queue_days": (([1, 1, 7], [DAY_2] * 3, [1, 2, 3]), "queue_days_pkey", 2),

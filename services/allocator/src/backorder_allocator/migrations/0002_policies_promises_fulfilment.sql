@@ -68,6 +68,9 @@ ALTER TABLE lines
     ADD COLUMN lead_at timestamptz,             -- the date by lead time, fixed when first computed
     ADD COLUMN lead_days integer,               -- the lead time it was computed from
     ADD CONSTRAINT a_promise_has_a_first CHECK (promised_at IS NULL OR first_promised_at IS NOT NULL);
+-- Who loses after those that hold units: without these, which may be as many as a pre-order has.
+DROP INDEX lines_allocated;
+CREATE INDEX lines_released ON lines (pool_id, ranked_at, order_id, line_no) WHERE quantity_released > 0;
 
 -- Units that wait, by pool and day of rank (UTC): what is ahead of a place without reading the lines ahead.
 CREATE TABLE queue_days (

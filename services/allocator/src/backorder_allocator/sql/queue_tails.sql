@@ -17,7 +17,7 @@ CROSS JOIN LATERAL (
      LIMIT w.lines)
     UNION ALL
     (SELECT l.order_id, false FROM lines l
-     WHERE l.pool_id = w.pool_id AND l.quantity_allocated > l.quantity_shipped AND l.quantity_released > 0
+     WHERE l.pool_id = w.pool_id AND l.quantity_released > 0
      ORDER BY l.ranked_at DESC, l.order_id DESC, l.line_no DESC
      LIMIT w.lines)
 ) losing
