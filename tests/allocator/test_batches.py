@@ -751,6 +751,58 @@ async def test_a_count_reads_no_more_allocated_lines_than_it_can_take_from(conne
     assert {order_id for order_id, units in (await waiting(connection)).items() if units} == {"497", "498", "499"}
 
 
+async def test_a_cancel_and_an_escalation_read_no_order_beside_their_own(connection: asyncpg.Connection) -> None:
+    partitions = Partitions()
+    stock = [receipt("r1", 50), *(order(f"{number:02}", 1) for number in range(50))]
+    waits = order("waits", lines=lines(("X", 1), ("Y", 1)), delivery="complete")
+    rules = Rules(escalates_after=timedelta(days=1))
+    await work(connection, partitions.records([receipt("r2", 9, "Y"), *stock, waits]), Context(rules))
+    read: list[Any] = []
+    real = store.lock_orders
+
+    async def counted(connection: Connection, order_ids: Any) -> Any:
+        read.append(set(order_ids))
+        return await real(connection, order_ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "lock_orders", counted)
+        due = await connection.fetchval("SELECT due_at FROM timers")
+        assert await batches.fire(connection, EscalationDue("waits"), due, Context(rules), NOW)
+        await work(connection, partitions.records([cancel("waits")]), Context(rules))
+    assert read == [{"waits"}, {"waits"}]
+    await assert_audit_is_clean(connection)
+
+
+async def test_a_transaction_over_many_lines_may_idle_longer_until_it_takes_the_head_of_the_log(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partitions = Partitions()
+    placed = [order(str(number), 1) for number in range(4)]
+    await work(connection, partitions.records(placed), Context(RULES))
+    limits: list[str] = []
+
+    def note(name: str) -> None:
+        real = getattr(store, name)
+
+        async def noted(connection: Connection, *args: Any, **named: Any) -> Any:
+            limits.append(await connection.fetchval("SHOW idle_in_transaction_session_timeout"))
+            return await real(connection, *args, **named)
+
+        monkeypatch.setattr(store, name, noted)
+
+    note("next_batch_id")
+    note("append_journal")
+    await work(connection, partitions.records([receipt("r1", 1)]), Context(RULES))
+    assert limits == ["10s", "10s"]
+    monkeypatch.setattr(store, "MANY_ROWS", 2)
+    monkeypatch.setattr(store, "IDLE_ROWS_A_SECOND", 1)
+    await work(connection, partitions.records([receipt("r2", 3)]), Context(RULES))
+    assert limits[2:] == ["13s", "10s"]
+    await connection.execute("SET idle_in_transaction_session_timeout = 0")
+    await work(connection, partitions.records([adjustment("a1", -4)]), Context(RULES))
+    assert limits[4] == "0"
+
+
 async def test_a_pool_that_is_made_while_its_policy_changes_begins_with_the_new_one(
     connection: asyncpg.Connection, database_url: str
 ) -> None:

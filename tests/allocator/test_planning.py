@@ -630,3 +630,27 @@ async def _assert_planned(connection: asyncpg.Connection, rules: Rules, now: dat
                 expected = max(expected, row["release_at"])
             told = line["promised_at"]
             assert (told and told.date()) == (expected and expected.date()), (row, line)
+
+
+async def test_a_long_queue_is_planned_in_a_transaction_that_may_idle_longer_and_not_with_the_head_of_the_log(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MANY_ROWS", 2)
+    limit = "SHOW idle_in_transaction_session_timeout"
+    seen: list[str] = []
+    allow, append = store.allow_idling, store.append_journal
+
+    async def allowed(connection: asyncpg.Connection, rows: int) -> None:
+        await allow(connection, rows)
+        seen.append(await connection.fetchval(limit))
+
+    async def appended(connection: asyncpg.Connection, *args: Any) -> Any:
+        seen.append(await connection.fetchval(limit))
+        return await append(connection, *args)
+
+    monkeypatch.setattr(store, "allow_idling", allowed)
+    monkeypatch.setattr(store, "append_journal", appended)
+    monkeypatch.setattr(store, "IDLE_ROWS_A_SECOND", 1)
+    pool_id = await pool(connection, supplies=[(6, 5)], queue=[1, 2, 3])
+    await planning.commit(connection, [pool_id], None, day(1), MOST, Context())
+    assert seen == ["13s", "10s"]

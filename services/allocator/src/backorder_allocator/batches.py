@@ -131,6 +131,7 @@ async def _work_once(
     await dead_letters.keep(connection, _refused(fresh, outcomes), now)
     await store.move_cursors(connection, {key: max(end, cursors[key]) for key, end in ends.items()})
     reached("store.written")
+    await store.limit_idling(connection, _lines(state))
     counts = _counts(outcomes)
     entry = await store.append_journal(
         connection, batch_id, "batch", _ranges(fresh, cursors), now, events, counts, rules_id=context.rules_id
@@ -165,6 +166,7 @@ async def _redrive_once(
     else:
         events = await _write(connection, batch_id, state, decision, _sources([record], [outcome]), context, now)
         await dead_letters.note_redrive(connection, dead_letter_id, now, outcome.kind)
+    await store.limit_idling(connection, _lines(state))
     what = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     counts = _counts([outcome])
     await store.append_journal(connection, batch_id, "redrive", what, now, events, counts, rules_id=context.rules_id)
@@ -183,6 +185,7 @@ async def _fire_once(
     decision = decide(state, [Input(timer, due)], context.rules)
     batch_id = await store.next_batch_id(connection)
     events = await _write(connection, batch_id, state, decision, Sources(), context, now)
+    await store.limit_idling(connection, _lines(state))
     kind, subject, supply_id = store.timer_row(timer)
     what = {"kind": kind, "subject": subject, "supply_id": supply_id, "due": due.isoformat()}
     counts = _counts(decision.outcomes)
@@ -260,6 +263,11 @@ async def _write(
     if sealed:
         await store.append_events(connection, batch_id, sealed)
     return len(sealed)
+
+
+def _lines(state: State) -> int:
+    """How many lines were read."""
+    return sum(len(order.lines) for order in state.orders.values())
 
 
 def _refused(records: Iterable[Record], outcomes: Iterable[Outcome]) -> list[Refused]:

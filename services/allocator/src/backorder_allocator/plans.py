@@ -84,7 +84,9 @@ async def make_plans(connection: Connection, pools: Iterable[StalePool], at: dat
     projections = await read_projections(connection, to_plan, at, rules)
     queues: dict[int, list[Waiting]] = {each.pool_id: [] for each in to_plan}
     in_preorder = [each.pool_id for each in to_plan if each.pool.takes_preorders(at)]
-    for row in await run(connection, "queues_to_plan", list(queues), in_preorder):
+    rows = await run(connection, "queues_to_plan", list(queues), in_preorder)
+    await store.allow_idling(connection, len(rows))
+    for row in rows:
         lead = None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"])
         queues[row["pool_id"]].append(
             Waiting(
@@ -97,10 +99,12 @@ async def make_plans(connection: Connection, pools: Iterable[StalePool], at: dat
                 lead,
             )
         )
-    return {
+    made = {
         each.pool_id: Plan(each.revision, moves(each.pool, queues[each.pool_id], projections[each.pool_id], at))
         for each in to_plan
     }
+    await store.limit_idling(connection, len(rows))
+    return made
 
 
 def shown_as_json(shown: Shown) -> str:

@@ -265,6 +265,7 @@ async def units_ahead(connection: Connection, places: Iterable[tuple[int, Rank]]
 async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, Order]:
     """The orders that exist, locked, with all their lines, and the cancels and shipments that came before them."""
     rows = await run(connection, "lock_orders", sorted(order_ids))
+    await allow_idling(connection, len(rows))
     orders = {
         row["order_id"]: Order(
             row["order_id"],
@@ -284,7 +285,9 @@ async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[
         for row in rows
     }
     if orders:
-        for row in await run(connection, "lines_of_orders", list(orders)):
+        lines = await run(connection, "lines_of_orders", list(orders))
+        await allow_idling(connection, len(lines))
+        for row in lines:
             orders[row["order_id"]].lines[row["line_no"]] = Line(
                 (row["ranked_at"], row["order_id"], row["line_no"]),
                 PoolKey(row["sku"], row["location"]),
@@ -325,6 +328,32 @@ async def known_movements(
 async def known_fulfilments(connection: Connection, keys: Iterable[FulfilmentKey]) -> dict[FulfilmentKey, bytes]:
     rows = await run(connection, "known_fulfilments", *columns(keys, 3))
     return {FulfilmentKey(row["kind"], row["shipment_id"], row["order_id"]): row["fingerprint"] for row in rows}
+
+
+# ── how long a transaction may idle ──────────────────────────────────────────────────────────────────────────────────
+
+
+MANY_ROWS = 20_000
+"""As many take a second or two from one statement to the next."""
+IDLE_SECONDS = 10
+IDLE_ROWS_A_SECOND = 1000
+"""On a machine that has other things to do. An idle one takes ten times as many."""
+
+
+async def allow_idling(connection: Connection, rows: int) -> None:
+    """Allow for the time it takes to work so many rows, if they are many.
+
+    No transaction may idle for long, so that a frozen process holds nobody up. But a receipt fills as many lines as it
+    has units: if the time to decide that were limited, it would fail in the same way for ever.
+    """
+    if rows > MANY_ROWS:
+        await run(connection, "allow_idling", f"{IDLE_SECONDS + rows // IDLE_ROWS_A_SECOND}s")
+
+
+async def limit_idling(connection: Connection, rows: int) -> None:
+    """As before `allow_idling` for so many rows: who takes the log's head next must not freeze with it."""
+    if rows > MANY_ROWS:
+        await run(connection, "limit_idling")
 
 
 # ── timers and rules ─────────────────────────────────────────────────────────────────────────────────────────────────
