@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backorder_allocator.availability import Shown, availability
+from backorder_allocator.availability import Shown, ages_at, availability
 from backorder_allocator.promises import Coming, PromiseRules, project
 from backorder_allocator.ranking import LATEST
 from backorder_allocator.state import Policy, Pool, PoolKey
@@ -32,11 +32,31 @@ def shown(
     now: datetime = NOW,
 ) -> Shown:
     """The availability of a pool with supplies of (units, day)."""
-    pool = Pool(
+    pool = a_pool(policy, on_hand, allocated, waiting, over)
+    return availability(pool, project(pool.unassigned, announced(supplies), now, PromiseRules()), now)
+
+
+def a_pool(policy: Policy, on_hand: int = 0, allocated: int = 0, waiting: int = 0, over: bool = False) -> Pool:
+    return Pool(
         PoolKey("A", "main"), 1, on_hand, allocated, waiting, policy=policy, safety_stock=policy.safety_stock, over=over
     )
-    coming = [Coming(f"S{n}", units, day(on), overdue=False) for n, (units, on) in enumerate(supplies)]
-    return availability(pool, project(pool.unassigned, coming, now, PromiseRules()), now)
+
+
+def announced(supplies: tuple[tuple[int, float], ...]) -> list[Coming]:
+    return [Coming(f"S{n}", units, day(on), overdue=False) for n, (units, on) in enumerate(supplies)]
+
+
+def looked_at_again(
+    policy: Policy,
+    *,
+    on_hand: int = 0,
+    waiting: int = 0,
+    supplies: tuple[tuple[int, float], ...] = (),
+    overdue_after: timedelta | None = None,
+) -> datetime | None:
+    pool = a_pool(policy, on_hand, waiting=waiting)
+    projection = project(pool.unassigned, announced(supplies), NOW, PromiseRules(overdue_after=overdue_after))
+    return ages_at(pool, projection, NOW)
 
 
 def test_stock_that_nobody_waits_for_is_in_stock_whatever_the_policy() -> None:
@@ -111,3 +131,35 @@ def test_a_full_or_too_long_preorder_is_out_of_stock_unless_there_is_stock_for_o
 def test_after_the_release_a_preorder_is_sold_like_others(over: bool, now: datetime) -> None:
     assert shown(PREORDER, on_hand=7, over=over, now=now) == Shown("in_stock", 7, 0, None)
     assert shown(PREORDER, supplies=((4, 40),), over=over, now=now) == Shown("backorder", 0, 0, day(40))
+
+
+def test_what_counts_from_now_is_looked_at_again_the_next_day() -> None:
+    lead = replace(ALLOW, default_lead_time_days=14)
+    assert looked_at_again(lead) == day(1)
+    assert looked_at_again(replace(lead, max_wait_days=14)) == day(1)
+    overdue = ((5, -1.0), (5, 3.0))
+    assert looked_at_again(ALLOW, supplies=overdue, overdue_after=timedelta(5)) == day(1)
+    # It may be overtaken by what is fixed, or come within reach behind it.
+    assert looked_at_again(
+        replace(ALLOW, max_wait_days=4), waiting=6, supplies=overdue, overdue_after=timedelta(5)
+    ) == day(1)
+
+
+def test_what_would_come_too_late_is_looked_at_again_when_it_comes_within_reach() -> None:
+    policy = replace(ALLOW, max_wait_days=6)
+    assert looked_at_again(policy, supplies=((4, 9),)) == day(3)
+    assert shown(policy, supplies=((4, 9),), now=day(2.9)).status == "out_of_stock"
+    assert shown(policy, supplies=((4, 9),), now=day(3)) == Shown("backorder", 0, 0, day(9))
+    assert looked_at_again(replace(PREORDER, max_wait_days=6, default_lead_time_days=2)) == RELEASE - timedelta(6)
+    assert looked_at_again(replace(policy, default_lead_time_days=7)) is None, "it goes as fast as the time"
+
+
+def test_what_only_a_message_or_a_timer_changes_is_not_looked_at_again() -> None:
+    lead = replace(ALLOW, default_lead_time_days=14)
+    assert looked_at_again(lead, on_hand=1) is None
+    assert looked_at_again(ALLOW) is None
+    assert looked_at_again(lead, supplies=((1, 3),)) is None
+    assert looked_at_again(replace(lead, waiting_limit=3), waiting=3) is None
+    assert looked_at_again(replace(lead, backorders="deny")) is None
+    assert looked_at_again(ALLOW, supplies=((5, -1.0),)) is None, "no promise leans on it"
+    assert looked_at_again(replace(PREORDER, default_lead_time_days=3)) is None, "the release is later"

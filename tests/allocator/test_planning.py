@@ -314,6 +314,27 @@ async def test_availability_is_told_where_it_differs_from_what_was_shown(connect
     assert await connection.fetchval("SELECT key FROM events WHERE type = 'SkuAvailability' LIMIT 1") == "main:A"
 
 
+async def test_availability_is_told_again_when_time_alone_made_it_untrue(connection: asyncpg.Connection) -> None:
+    await policy(connection, "A", default_lead_time_days=5)
+    await policy(connection, "B", max_wait_days=4)
+    by_lead = await pool(connection, A, policy_revision=1, causes=[])
+    too_late = await pool(connection, PoolKey("B", "main"), supplies=[(1, 7)], policy_revision=1, causes=[])
+    planning_part = Planner(Context(), 0, lambda: None)
+
+    async def shown_at(at: float) -> list[tuple[str, str, float | None]]:
+        before = len(await told(connection))
+        await planning_part.run(connection, day(at))
+        news = (await told(connection))[before:]
+        return [(event["sku"], event["status"], _day_of(event["next_promise_at"])) for event in news]
+
+    assert await shown_at(0) == [("A", "backorder", 5), ("B", "out_of_stock", None)]
+    assert await shown_at(0.9) == []
+    assert await shown_at(1.5) == [("A", "backorder", 6.5)]
+    assert await shown_at(3) == [("A", "backorder", 8), ("B", "backorder", 7)]
+    ages = await connection.fetch("SELECT pool_id, ages_at FROM pools ORDER BY pool_id")
+    assert [tuple(row) for row in ages] == [(by_lead, day(4)), (too_late, None)]
+
+
 async def test_more_moves_than_one_transaction_may_write_are_told_in_several_as_if_in_one(
     connection: asyncpg.Connection,
 ) -> None:

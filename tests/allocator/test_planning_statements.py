@@ -37,7 +37,7 @@ ANALYZE;
 """
 DAY = datetime(2026, 11, 2, tzinfo=UTC)
 LOOKED_FOR: dict[str, tuple[tuple[Any, ...], str, int]] = {
-    "stale_pools": ((1000, []), "pools_stale", 4),
+    "stale_pools": ((1000, [], DAY), "pools_stale", 4),
     "lock_stale_pools": (([1, 2],), "pools_pkey", 2),
     "wait_for_pools": (([1, 2],), "pools_pkey", 2),
     "pools_to_plan": (([1, 2],), "pools_pkey", 2),
@@ -45,7 +45,7 @@ LOOKED_FOR: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "lock_orders_to_tell": ((["o5", "o6"],), "orders_pkey", 2),
     "write_promises": ((["o5", "o6"], [1, 1], [DAY] * 2, [DAY] * 2, [None] * 2, [None] * 2), "lines_pkey", 2),
     "count_backorder_events": ((["o5", "o6"], [1, 1]), "orders_pkey", 2),
-    "write_planned_pools": (([1, 2], [True, False], [None, "{}"]), "pools_pkey", 2),
+    "write_planned_pools": (([1, 2], [True, False], [None, "{}"], [DAY, None]), "pools_pkey", 2),
     "due_timers": ((DAY + timedelta(7), 100, EARLIEST, "", "", ""), "timers_due", 7),
     "next_timer": ((DAY + timedelta(7),), "timers_due", 1),
     "current_availability": ((491, 49_000, 51_000, 500, 50_000), "a_version_is_given_once", 1000),

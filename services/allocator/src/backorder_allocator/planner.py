@@ -60,7 +60,7 @@ class Planner:
 
     async def run(self, connection: asyncpg.Connection, at: datetime) -> int:
         """Plan pools that are stale, at a time. Gives how many it found."""
-        rows = await run(connection, "stale_pools", POOLS_A_TURN, list(self.setbacks.resting()))
+        rows = await run(connection, "stale_pools", POOLS_A_TURN, list(self.setbacks.resting()), at)
         telemetry.STALE_POOLS.set(len(rows))
         for ids in portions([(row["pool_id"], row["waiting"] if row["causes"] else 0) for row in rows]):
             await self.attempt(connection, ids, at)

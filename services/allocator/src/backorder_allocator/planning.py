@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from backorder_allocator import plans, store
-from backorder_allocator.availability import Shown, availability
+from backorder_allocator.availability import Shown, ages_at, availability
 from backorder_allocator.decision import Event, Rules
 from backorder_allocator.events import SealedEvent, seal
 from backorder_allocator.fail_points import reached
@@ -61,7 +61,7 @@ async def plan_once(connection: Connection, pools: Sequence[PoolKey], at: dateti
 async def read_plans(connection: Connection, ids: Iterable[int], at: datetime, rules: Rules) -> dict[int, Plan]:
     """The plans of those pools that need one, from one snapshot without locks."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await plans.make_plans(connection, await plans.read_pools(connection, ids, rules), at, rules)
+        return await plans.make_plans(connection, await plans.read_pools(connection, ids, at, rules), at, rules)
 
 
 async def commit(
@@ -81,7 +81,7 @@ async def commit(
             rows = await run(connection, "wait_for_pools", list(ids))
         else:
             rows = await run(connection, "lock_stale_pools", list(ids))
-        locked = await plans.read_pools(connection, [row["pool_id"] for row in rows], context.rules)
+        locked = await plans.read_pools(connection, [row["pool_id"] for row in rows], at, context.rules)
         if planned is None:
             planned = await plans.make_plans(connection, locked, at, context.rules)
         parts, left, lost = _parts(locked, planned, at, most)
@@ -137,11 +137,15 @@ async def _write(connection: Connection, parts: Sequence[_Part], at: datetime, c
     moved = [move for part in parts for move in part.moves]
     events = await _tell(connection, moved, at) if moved else []
     shown: dict[int, Shown] = {}
+    aging: dict[int, datetime | None] = {}
     done = [part.stale for part in parts if part.is_done]
     projections = await plans.read_projections(connection, done, at, context.rules)
     for stale in done:
+        if not stale.pool.named:
+            continue
         now_shown = availability(stale.pool, projections[stale.pool_id], at)
-        if stale.pool.named and now_shown != stale.shown:
+        aging[stale.pool_id] = ages_at(stale.pool, projections[stale.pool_id], at)
+        if now_shown != stale.shown:
             shown[stale.pool_id] = now_shown
             events.append(_available(stale, now_shown, at))
     sealed = seal(events, context.epoch, {})
@@ -150,10 +154,11 @@ async def _write(connection: Connection, parts: Sequence[_Part], at: datetime, c
             part.stale.pool_id,
             part.is_done,
             plans.shown_as_json(shown[part.stale.pool_id]) if part.stale.pool_id in shown else None,
+            aging.get(part.stale.pool_id),
         )
         for part in parts
     ]
-    await run(connection, "write_planned_pools", *columns(rows, 3))
+    await run(connection, "write_planned_pools", *columns(rows, 4))
     return sealed
 
 

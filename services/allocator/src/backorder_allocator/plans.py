@@ -22,6 +22,7 @@ class StalePool:
     pool_id: int
     revision: int
     is_stale: bool
+    """It changed since it was planned, or its availability was true for a time that is over."""
     shown: Shown | None
     """Its availability as last published."""
     availability_version: int
@@ -35,8 +36,8 @@ class Plan:
     moves: Sequence[Move] = ()
 
 
-async def read_pools(connection: Connection, ids: Iterable[int], rules: Rules) -> list[StalePool]:
-    """Pools with the policies that were applied to them."""
+async def read_pools(connection: Connection, ids: Iterable[int], at: datetime, rules: Rules) -> list[StalePool]:
+    """Pools with the policies that were applied to them, as they are at a time."""
     rows = await run(connection, "pools_to_plan", list(ids))
     with_policy = {row["sku"] for row in rows if row["policy_revision"]}
     policies = await store.policies_of(connection, with_policy) if with_policy else {}
@@ -56,7 +57,7 @@ async def read_pools(connection: Connection, ids: Iterable[int], rules: Rules) -
             ),
             row["pool_id"],
             row["revision"],
-            row["stale_since"] is not None,
+            row["stale_since"] is not None or (row["ages_at"] is not None and row["ages_at"] <= at),
             _shown(row["shown"]),
             row["availability_version"],
         )

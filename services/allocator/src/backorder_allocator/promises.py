@@ -75,6 +75,8 @@ class Projection:
     dates: tuple[datetime, ...]
     """By supply, handling included; never falling."""
     supply_ids: tuple[str, ...]
+    moves: bool = False
+    """Some supplies are overdue and count from `now`, so that their dates move with it."""
 
     def covered(self, units: int) -> tuple[datetime, str | None] | None:
         """The first date by which so many units in total are covered, and by which supply (None: by stock), or None."""
@@ -123,12 +125,14 @@ class Waiting:
 def project(start: int, supplies: Iterable[Coming], now: datetime, rules: PromiseRules) -> Projection:
     """What a pool can give by when: `start` units (signed) now, then its supplies by date and id."""
     coming: list[tuple[datetime, str, int]] = []
+    moves = False
     for supply in supplies:
         if not (supply.overdue or supply.expected_at < now):
             coming.append((supply.expected_at, supply.supply_id, supply.units))
         elif rules.overdue_after is not None:
             # Its timer may have said so before a record from before its date is worked.
             coming.append((later(max(now, supply.expected_at), rules.overdue_after), supply.supply_id, supply.units))
+            moves = True
     coming.sort()
     return Projection(
         now=now,
@@ -136,6 +140,7 @@ def project(start: int, supplies: Iterable[Coming], now: datetime, rules: Promis
         reached=tuple(accumulate((units for _, _, units in coming), initial=start))[1:],
         dates=tuple(later(date, rules.handling) for date, _, _ in coming),
         supply_ids=tuple(supply_id for _, supply_id, _ in coming),
+        moves=moves,
     )
 
 

@@ -32,10 +32,12 @@ ALTER TABLE pools
     ADD COLUMN causes integer NOT NULL DEFAULT 0,               -- bits: what may have moved promises since they were planned
     ADD COLUMN stale_since timestamptz,                         -- since when promises or availability may differ from what was published
     ADD COLUMN availability_version bigint NOT NULL DEFAULT 0,
-    ADD COLUMN shown jsonb;                                     -- availability as last published: status, available, waiting, next_promise_at
+    ADD COLUMN shown jsonb,                                     -- availability as last published: status, available, waiting, next_promise_at
+    ADD COLUMN ages_at timestamptz;                             -- when that has to be looked at again though nothing happened
 ALTER TABLE pools ALTER COLUMN named SET DEFAULT false;
 -- What the planner has to look at, the longest waiting first.
 CREATE INDEX pools_stale ON pools (stale_since) WHERE stale_since IS NOT NULL;
+CREATE INDEX pools_aging ON pools (ages_at) WHERE ages_at IS NOT NULL;
 
 -- What suppliers announced. A row with revision 0: only a receipt has named it yet.
 CREATE TABLE supplies (
