@@ -751,6 +751,33 @@ async def test_a_count_reads_no_more_allocated_lines_than_it_can_take_from(conne
     assert {order_id for order_id, units in (await waiting(connection)).items() if units} == {"497", "498", "499"}
 
 
+async def test_a_count_reads_no_more_of_a_queue_than_it_brings(connection: asyncpg.Connection) -> None:
+    partitions = Partitions()
+    placed = [receipt("r1", 200), *(order(f"{number:03}", 1) for number in range(500))]
+    await work(connection, partitions.records(placed), Context(RULES))
+    read: list[int] = []
+    real = store.lock_orders
+
+    async def counted(connection: Connection, order_ids: Any) -> Any:
+        read.append(len(order_ids))
+        return await real(connection, order_ids)
+
+    def count(id_: str, counted: int) -> Arrival:
+        return Arrival(StockCounted(id=id_, occurred_at=START, count_id=id_, sku="X", counted=counted), START)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "lock_orders", counted)
+        await work(connection, partitions.records([count("c1", 200), count("c2", 200)]), Context(RULES))
+        assert read == []
+        await work(connection, partitions.records([count("c3", 203)]), Context(RULES))
+        assert read == [3]
+        # Three lose, and three of those that wait then are filled again.
+        await work(connection, partitions.records([count("c4", 200), count("c5", 203)]), Context(RULES))
+    filled = {order_id for order_id, units in (await waiting(connection)).items() if not units}
+    assert filled == {f"{number:03}" for number in range(203)}
+    await assert_audit_is_clean(connection)
+
+
 async def test_a_cancel_and_an_escalation_read_no_order_beside_their_own(connection: asyncpg.Connection) -> None:
     partitions = Partitions()
     stock = [receipt("r1", 50), *(order(f"{number:02}", 1) for number in range(50))]

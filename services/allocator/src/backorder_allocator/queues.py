@@ -35,17 +35,20 @@ def bounds(
         pool = each.pool
         # A policy may lower the safety stock.
         there = max(0, pool.on_hand - pool.allocated) if pool.key.sku in touched.policies else pool.available
-        gives = there + touched.arriving[pool.key] + freed.get(pool_id, 0)
+        loses = leaving[pool.key] + shipped.get(pool_id, 0)
+        counts = touched.counted.get(pool.key, [])
+        # A count brings what it finds beyond what is on hand then: what is now or was counted, but for losses.
+        least = min([pool.on_hand, *counts]) - loses
+        brings = sum(max(0, counted - least) for counted in counts)
+        gives = there + touched.arriving[pool.key] + brings + freed.get(pool_id, 0)
         if frees_new_orders:
             gives += touched.ordered[pool.key]
         if pool.waiting and gives:
             # What is cancelled, or shipped without having been filled, leaves the queue without taking units.
             may_give[pool_id] = gives + freed.get(pool_id, 0) + shipped.get(pool_id, 0)
-        loses = leaving[pool.key] + shipped.get(pool_id, 0)
-        counts = touched.counted.get(pool.key)
         if counts:
             # What a count brings, it doesn't take as well; another one may.
-            others = gives - counts[0] if len(counts) == 1 else gives
+            others = gives - brings if len(counts) == 1 else gives
             loses += max(0, pool.allocated + touched.ordered[pool.key] + others - min(counts))
         if loses:
             may_lose[pool_id] = loses

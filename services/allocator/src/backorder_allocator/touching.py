@@ -150,7 +150,6 @@ def _note_stock(touched: Touched, message: StockMessage) -> None:
                 touched.leaving[pool] -= message.delta
                 touched.sent_back.add(pool)
         case StockCounted():
-            touched.arriving[pool] += message.counted
             touched.counted.setdefault(pool, []).append(message.counted)
             touched.sent_back.add(pool)
         case _:
