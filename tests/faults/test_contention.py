@@ -22,6 +22,8 @@ from tests.faults.load import escalation_days
 
 ORDERS = 1250
 LINES = 2
+STOCK = 360
+"""Of each SKU in the beginning and about what every count finds."""
 BATCHES = (6, 12, 25, 50)
 """Records in one transaction of each process: small ones touch some of the SKUs, and so work beside each other."""
 SKUS = [f"HOT-{number}" for number in range(5)]
@@ -36,7 +38,7 @@ async def test_four_processes_on_five_skus_in_opposite_order_never_deadlock_and_
     ]
     for service in services:
         await service.ready()
-    await world.tell(*(receipt("opening", sku, ORDERS // 2) for sku in SKUS))
+    await world.tell(*(receipt("opening", sku, STOCK) for sku in SKUS))
     await world.tell(*sent)
 
     workers = [await service.metric("allocator_messages_total") for service in services]
@@ -104,7 +106,7 @@ def something_else(chance: random.Random, number: int, now: datetime, to_ship: d
             return [adjustment(name, sku, -chance.randrange(1, 10))]
         case "count":
             counted = [
-                count(name, sku, chance.randrange(350, 370), after=timedelta(seconds=number)) for sku in SKUS[:3]
+                count(name, sku, STOCK + chance.randrange(-10, 10), after=timedelta(seconds=number)) for sku in SKUS[:3]
             ]
             return counted if number % 2 else counted[::-1]
         case "supply":
