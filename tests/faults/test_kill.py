@@ -23,6 +23,7 @@ KILLS = [
     ("timer.before_commit", 3),
     ("relay.acked", 1),
     ("store.before_commit", 6),
+    ("planner.before_commit", 4),
 ]
 SIGKILLED = -9
 
