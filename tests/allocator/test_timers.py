@@ -8,13 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from backorder_allocator import batches, timers
+from backorder_allocator import audits, batches, timers
 from backorder_allocator.connections import SESSION
-from backorder_allocator.decision import EscalationDue, ReleaseDue, SupplyDue, Timer
+from backorder_allocator.decision import EscalationDue, ReleaseDue, Rules, SupplyDue, Timer
 from backorder_allocator.loading import Context
 from backorder_allocator.parts import Setbacks
 from backorder_allocator.timers import Timers
-from backorder_schemas import SupplyExpected
+from backorder_schemas import SkuPolicyChanged, StockReceived, SupplyExpected
 from tests.allocator.records import Partitions
 from tests.allocator.strategies import Arrival, Sent
 from tests.allocator.test_batches import order, work
@@ -128,3 +128,50 @@ async def test_a_supply_that_did_not_come_is_overdue_once_however_many_processes
     assert woken == ["relay"]
     assert [each.failing() for each in parts] == [0, 0]
     await other.close()
+
+
+async def test_timers_of_the_longest_ids_are_fired_and_what_they_cause_says_of_which_as_far_as_there_is_room(
+    connection: asyncpg.Connection,
+) -> None:
+    sku, other, order_id, supply_id = ("x" * 200, "y" * 200, "o" * 200, "s" * 200)
+    then = ago(10)
+    release_at = ago(5)
+    complete = order("2", 2, sku=other, delivery="complete", placed_at=then).message
+    history: list[Arrival | Sent] = [
+        Sent(
+            SkuPolicyChanged(
+                id="p", occurred_at=then, sku=sku, revision=1, backorders="preorder", release_at=release_at
+            ),
+            then,
+        ),
+        Sent(StockReceived(id="r", occurred_at=then, receipt_id="r", sku=sku, quantity=1), then),
+        Sent(StockReceived(id="q", occurred_at=then, receipt_id="q", sku=other, quantity=1), then),
+        Sent(
+            SupplyExpected(
+                id="s",
+                occurred_at=then,
+                supply_id=supply_id,
+                revision=1,
+                sku=other,
+                quantity=5,
+                expected_at=release_at,
+                supplier="z",
+            ),
+            then,
+        ),
+        Sent(order("1", 1, sku=sku).message, then),
+        Sent(complete.model_copy(update={"order_id": order_id}), then),
+    ]
+    context = Context(Rules(escalates_after=timedelta(seconds=3)))
+    await work(connection, Partitions().records(history), context)
+    part = Timers(context, lambda: None)
+    await part.turn(connection)
+    assert part.failing() == 0
+    rows = await connection.fetch("SELECT type, caused_by FROM events WHERE caused_by LIKE 'timer:%' ORDER BY batch_id")
+    assert {tuple(row) for row in rows} == {
+        ("AllocationReleased", f"timer:release:{sku}"[:200]),
+        ("AllocationReleased", f"timer:escalate:{order_id}"[:200]),
+        ("SupplyOverdue", f"timer:overdue:{other}:{supply_id}"[:200]),
+    }
+    checks = {check.rule: check.violations for check in await audits.audit(connection)}
+    assert checks["the journal says what happened"] == 0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from backorder_allocator.promises import PromiseRules
 from backorder_allocator.ranking import HeadStartRules
@@ -76,6 +76,8 @@ class SupplyDue(NamedTuple):
         return f"timer:overdue:{self.sku}:{self.supply_id}"
 
 
+LONGEST_ID: Final = 200
+"""Characters of an id in messages."""
 Timer = EscalationDue | ReleaseDue | SupplyDue
 StockMessage = StockReceived | StockAdjusted | StockCounted
 Message = (
@@ -128,7 +130,10 @@ class Input:
     def cause(self) -> str:
         """What `caused_by` of its events says."""
         message = self.message
-        return message.cause if isinstance(message, EscalationDue | ReleaseDue | SupplyDue) else message.id
+        if isinstance(message, EscalationDue | ReleaseDue | SupplyDue):
+            # Each of the ids in it may be as long as `caused_by`.
+            return message.cause[:LONGEST_ID]
+        return message.id
 
 
 @dataclass(frozen=True, slots=True)

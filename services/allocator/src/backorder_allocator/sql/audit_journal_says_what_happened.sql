@@ -11,7 +11,7 @@ WITH found AS (
     UNION ALL
     SELECT CASE j.kind
                WHEN 'planner' THEN e.type NOT IN ('PromiseChanged', 'SkuAvailability') OR e.caused_by <> 'planner:' || j.number
-               WHEN 'timer' THEN e.caused_by <> concat_ws(':', 'timer', j.what ->> 'kind', j.what ->> 'subject', nullif(j.what ->> 'supply_id', ''))
+               WHEN 'timer' THEN e.caused_by <> left(concat_ws(':', 'timer', j.what ->> 'kind', j.what ->> 'subject', nullif(j.what ->> 'supply_id', '')), 200)
                ELSE e.type IN ('PromiseChanged', 'SkuAvailability')
            END,
            format('journal entry %s (%s): %s of %s is caused by %s', j.number, j.kind, e.type, e.key, e.caused_by)
