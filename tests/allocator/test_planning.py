@@ -445,6 +445,34 @@ async def test_a_pool_that_always_changes_between_plan_and_lock_is_planned_under
     assert not part.lost
 
 
+async def test_a_long_queue_that_always_changes_is_read_once_for_each_portion_that_is_told(
+    connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool_id = await pool(connection, supplies=[(3, 3)], queue=[1, 1, 1])
+    monkeypatch.setattr(planner, "LINES_AT_ONCE", 1)
+    in_vain = 0
+
+    async def read_and_change(*args: Any) -> dict[int, Plan]:
+        nonlocal in_vain
+        in_vain += 1
+        found = await planning.read_plans(*args)
+        await changed(connection, pool_id)
+        return found
+
+    async def commit_and_change(*args: Any) -> Run:
+        done = await planning.commit(*args)
+        await changed(connection, pool_id)
+        return done
+
+    monkeypatch.setattr(planner, "read_plans", read_and_change)
+    monkeypatch.setattr(planner, "commit", commit_and_change)
+    part = Planner(Context(), 0, lambda: None)
+    while len(await moves(connection)) < 3:
+        await part.run(connection, MONDAY)
+    assert in_vain == planner.TRIES
+    assert [order_id for order_id, *_ in await moves(connection)] == ["A-1", "A-2", "A-3"]
+
+
 async def test_a_pool_that_can_t_be_planned_rests_and_stops_no_other(
     connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

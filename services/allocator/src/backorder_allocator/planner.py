@@ -87,7 +87,9 @@ class Planner:
             log.error("a pool can't be planned: this error does not pass by itself", pool_id=ids[0], exc_info=error)
 
     async def plan(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> None:
-        await self.go_on(connection, ids, await read_plans(connection, ids, at, self.context.rules), at)
+        calm = [each for each in ids if self.lost[each] < TRIES]
+        if calm:
+            await self.go_on(connection, calm, await read_plans(connection, calm, at, self.context.rules), at)
         for pool_id in [each for each in ids if self.lost[each] >= TRIES]:
             await self.go_on(connection, [pool_id], None, at)
 
