@@ -100,6 +100,12 @@ def commands(processes: list[psutil.Process]) -> str:
     return "\n".join(lines)
 
 
+def one_that_runs(program: str, processes: list[psutil.Process]) -> psutil.Process:
+    """The one of them that runs this program; others may end while we look."""
+    [found] = [each for each in processes if commands([each]).split(" ")[0].endswith(f"/{program}")]
+    return found
+
+
 def eventually(holds: Callable[[], object], explain: Callable[[], object]) -> None:
     """Waits for a condition; what `explain` returns is shown if it doesn't come."""
     deadline = time.monotonic() + DEADLINE_SECONDS

@@ -29,7 +29,7 @@ from backorder_schemas import (
     NotificationFailed,
     ReleasedLine,
 )
-from tests.local.command import BACKORDER, DEADLINE_SECONDS, Home, commands, eventually
+from tests.local.command import BACKORDER, DEADLINE_SECONDS, Home, commands, eventually, one_that_runs
 
 AT = datetime(2026, 3, 1, 9, tzinfo=UTC)
 
@@ -269,7 +269,7 @@ def test_ctrl_c_in_the_middle_of_a_replay_ends_everything(home: Home) -> None:
 def test_a_kafka_that_dies_in_the_middle_is_named(home: Home) -> None:
     with demo(home, "--lines", "500", "--speed", "60", until=" orders (") as running:
         left = running.descendants()
-        [kafka] = [each for each in left if each.name() == "java"]
+        kafka = one_that_runs("java", left)
         kafka.kill()
         assert running.process.wait(DEADLINE_SECONDS) == 1
         assert "Kafka: ended by itself" in running.err.read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from backorder_local import place, processes
 from backorder_local.errors import LocalError
-from tests.local.command import Home, Up, commands, eventually
+from tests.local.command import Home, Up, commands, eventually, one_that_runs
 
 NO_SERVICES = "--no-services"
 
@@ -59,7 +59,7 @@ async def test_a_stack_that_is_killed_leaves_no_process_and_all_data(
         await fetch(home.variables()["BACKORDER_POSTGRES"], "CREATE TABLE kept (id int)")
         left = up.descendants()
         assert all(name in commands(left) for name in ("kafka.Kafka", "postgres -D", "mail_sink"))
-        [kafka] = [each for each in left if each.name() == "java"]
+        kafka = one_that_runs("java", left)
         kafka.suspend()
         up.process.kill()
         up.process.wait()
