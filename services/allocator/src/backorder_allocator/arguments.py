@@ -36,9 +36,9 @@ def span(text: str) -> timedelta:
     if found is None:
         raise ValueError(f"{text!r} is not a time such as 30d, 36h or 2w")
     sign, number, unit = found.groups()
-    length = int(number) * UNITS[unit]
-    if length > timedelta(MAX_DAYS):
+    if int(number) > timedelta(MAX_DAYS) / UNITS[unit]:
         raise ValueError(f"{text!r} is more than {MAX_DAYS} days")
+    length = int(number) * UNITS[unit]
     return -length if sign else length
 
 

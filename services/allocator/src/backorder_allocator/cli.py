@@ -49,6 +49,9 @@ def main() -> None:
         sys.exit(say(error, 3))
     except asyncpg.InsufficientPrivilegeError as error:
         sys.exit(say(f"the database user lacks a right: {error}", 2))
+    except asyncpg.DataError as error:
+        # Such as bytes that are no UTF-8, or a number beyond all numbers.
+        sys.exit(say(f"what is given is nothing that a database could hold: {error}", 2))
     except connections.PASSING_DATABASE_ERRORS as error:
         sys.exit(say(f"the database is not reachable: {error!r}", 3))
     except KafkaError as error:
