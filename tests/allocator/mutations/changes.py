@@ -40,7 +40,9 @@ ORDERS = (
     in_("ranking", "the exact amount is not enough", ("value >= rule.at_least", "value > rule.at_least")),
     in_("ranking", "a value rule counts for all currencies", ("rule.currency == order.currency and ", "")),
     in_("ranking", "the last head start counts, not the largest", (" and rule.head_start > best.duration:", ":")),
-    in_("state", "the queue is served from its end", ("return self._lines[0] if", "return self._lines[-1] if")),
+    in_(
+        "state", "the queue is served from its end", ("return self._lines[self._first] if", "return self._lines[-1] if")
+    ),
     in_("fingerprints", "the order of lines counts as content", ("lines = sorted(\n", "lines = list(\n")),
     in_(
         "work", "a conflict passes for a duplicate", ("return DUPLICATE if same else", "return DUPLICATE if True else")
@@ -264,7 +266,7 @@ PROMISES = (
     in_(
         "promises",
         "a date by lead time moves by itself",
-        ("if known is not None and known.days == days:", "if known is not None and known.days == days < 0:"),
+        ("if known is not None and known.days == lead_time_days:", "if known is not None and not known.days:"),
     ),
     in_(
         "promises",
@@ -274,7 +276,7 @@ PROMISES = (
     in_(
         "promises",
         "the first cause is told whether it fits or not",
-        ("fitting = BRINGS_FORWARD if forward else PUTS_BACK", "fitting = frozenset(CAUSES)"),
+        ("(BRINGS_FORWARD if forward else PUTS_BACK)", "(CAUSES if forward else CAUSES)"),
     ),
     in_(
         "promises",
