@@ -61,14 +61,6 @@ _EARLY = st.sampled_from([False, False, False, True])
 
 
 @dataclass(frozen=True)
-class Arrival:
-    """A message and the timestamp of its record, which is *now* for everything it causes."""
-
-    message: Message
-    now: datetime
-
-
-@dataclass(frozen=True)
 class Sent:
     """Any message and the timestamp of its record."""
 

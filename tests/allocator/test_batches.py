@@ -51,7 +51,6 @@ from tests.allocator.strategies import (
     SEGMENT_HEAD_STARTS,
     START,
     VALUE_HEAD_STARTS,
-    Arrival,
     Fire,
     Plan,
     Sent,
@@ -62,8 +61,6 @@ from tests.allocator.strategies import (
 from tests.allocator.strategies import batches as cuts_of
 from tests.allocator.test_whole_histories import DEFAULT_EXAMPLES, EXAMPLES, on_random_histories, rules_of
 from tests.conftest import Databases
-
-Happening = Step | Arrival
 
 NOW = datetime(2026, 11, 3, tzinfo=UTC)
 HEAD_STARTS = HeadStartRules(SEGMENT_HEAD_STARTS, tuple(ValueRule(*rule) for rule in VALUE_HEAD_STARTS))
@@ -121,7 +118,7 @@ def test_the_database_holds_what_decide_says_for_any_cut_into_batches(bench: Ben
 async def compare(
     connection: asyncpg.Connection,
     rules: Rules,
-    cut: Sequence[Sequence[Happening]],
+    cut: Sequence[Sequence[Step]],
     repeats: Iterable[bool] = itertools.repeat(False),
 ) -> None:
     """Work a history in batches, and decide it step by step without a database: both know the same in the end."""
@@ -141,7 +138,7 @@ async def compare(
                     await planning.plan_once(connection, [PoolKey(*step.pool)], step.now, 1_000, context)
                     told.plan(PoolKey(*step.pool), step.now, rules)
             else:
-                records = partitions.records(step for step in steps if isinstance(step, Sent | Arrival))
+                records = partitions.records(step for step in steps if isinstance(step, Sent))
                 outcomes = (await work(connection, records, context)).outcomes
                 expected = told.decide([read for record in records if isinstance(read := record.read, Input)], rules)
                 assert [(o.kind, o.reason) for o in outcomes] == [(o.kind, o.reason) for o in expected]
@@ -322,7 +319,7 @@ async def _pools(connection: asyncpg.Connection) -> dict[PoolKey, int]:
 # ── what a single batch must and must not do ─────────────────────────────────────────────────────────────────────────
 
 
-def order(order_id: str, *quantities: int, sku: str = "X", **more: Any) -> Arrival:
+def order(order_id: str, *quantities: int, sku: str = "X", **more: Any) -> Sent:
     lines = tuple(
         OrderLine(line_no=number, sku=sku, quantity=quantity, unit_price=Decimal(1))
         for number, quantity in enumerate(quantities, 1)
@@ -333,17 +330,17 @@ def order(order_id: str, *quantities: int, sku: str = "X", **more: Any) -> Arriv
         "customer": Customer(customer_id="c"),
         "lines": lines,
     } | more
-    return Arrival(OrderPlaced(id=f"placed {order_id}", occurred_at=START, order_id=order_id, **fields), START)
+    return Sent(OrderPlaced(id=f"placed {order_id}", occurred_at=START, order_id=order_id, **fields), START)
 
 
-def receipt(receipt_id: str, quantity: int, sku: str = "X") -> Arrival:
-    return Arrival(
+def receipt(receipt_id: str, quantity: int, sku: str = "X") -> Sent:
+    return Sent(
         StockReceived(id=receipt_id, occurred_at=START, receipt_id=receipt_id, sku=sku, quantity=quantity), START
     )
 
 
-def cancel(order_id: str, id_: str = "cancel") -> Arrival:
-    return Arrival(OrderCancelled(id=id_, occurred_at=START, order_id=order_id, by="customer"), START)
+def cancel(order_id: str, id_: str = "cancel") -> Sent:
+    return Sent(OrderCancelled(id=id_, occurred_at=START, order_id=order_id, by="customer"), START)
 
 
 def shipment(order_id: str, quantity: int, shipment_id: str = "sh") -> Sent:
@@ -509,10 +506,8 @@ async def test_counts_and_losses_in_one_batch_take_from_lines_that_were_not_in_i
         connection, partitions.records([receipt("r1", 10), *(order(str(number), 2) for number in range(5))]), context
     )
     changes = [
-        Arrival(StockCounted(id="c1", occurred_at=START, count_id="c1", sku="X", counted=7), later),
-        Arrival(
-            StockAdjusted(id="a1", occurred_at=START, adjustment_id="a1", sku="X", delta=-3, reason="broken"), later
-        ),
+        Sent(StockCounted(id="c1", occurred_at=START, count_id="c1", sku="X", counted=7), later),
+        Sent(StockAdjusted(id="a1", occurred_at=START, adjustment_id="a1", sku="X", delta=-3, reason="broken"), later),
     ]
     await work(connection, partitions.records(changes), context)
     assert await waiting(connection) == {"0": 0, "1": 0, "2": 2, "3": 2, "4": 2}
@@ -537,7 +532,7 @@ async def test_a_line_that_a_cancel_names_twice_loses_both_amounts(connection: a
     twice = tuple(CancelledLine(line_no=1, quantity=2) for _ in range(2))
     named = OrderCancelled(id="c", occurred_at=START, order_id="1", by="shop", lines=twice)
     partitions = Partitions()
-    await work(connection, partitions.records([order("1", 5), Arrival(named, START)]), Context(RULES))
+    await work(connection, partitions.records([order("1", 5), Sent(named, START)]), Context(RULES))
     assert await waiting(connection) == {"1": 1}
     await assert_audit_is_clean(connection)
 
@@ -549,8 +544,8 @@ def lines(*skus_and_quantities: tuple[str, int]) -> tuple[OrderLine, ...]:
     )
 
 
-def adjustment(adjustment_id: str, delta: int, sku: str = "X") -> Arrival:
-    return Arrival(
+def adjustment(adjustment_id: str, delta: int, sku: str = "X") -> Sent:
+    return Sent(
         StockAdjusted(
             id=adjustment_id, occurred_at=START, adjustment_id=adjustment_id, sku=sku, delta=delta, reason="broken"
         ),
@@ -598,7 +593,7 @@ async def _work_while_placed(
     await other.close()
 
 
-def _on_another_partition(*arrivals: Arrival) -> list[Record]:
+def _on_another_partition(*arrivals: Sent) -> list[Record]:
     """As if by a wrong key: what another process works at the same moment."""
     return [replace(record, partition=1) for record in Partitions().records(arrivals)]
 
@@ -653,7 +648,7 @@ async def test_an_order_that_a_loss_releases_does_not_hide_who_holds_units_befor
     """After the release date (its timer is late), who loses one unit is released with the others it held."""
     released_at = START + timedelta(hours=1)
     late = START + timedelta(hours=2)
-    before: list[Happening] = [
+    before: list[Step] = [
         policy(1, backorders="preorder", release_at=released_at),
         receipt("r1", 3),
         order("1", 1),
@@ -669,7 +664,7 @@ async def test_a_batch_takes_as_many_statements_for_many_messages_as_for_few(con
     partitions = Partitions()
     soon = START + timedelta(days=1)
 
-    def arrivals(name: str, count: int) -> Iterator[Arrival | Sent]:
+    def arrivals(name: str, count: int) -> Iterator[Sent]:
         for number in range(count):
             sku = f"{name} {number}"
             supply: dict[str, Any] = {"id": sku, "occurred_at": START, "supply_id": "s", "sku": sku, "supplier": "ajax"}
@@ -743,7 +738,7 @@ async def test_a_count_reads_no_more_allocated_lines_than_it_can_take_from(conne
         read.append(len(order_ids))
         return await real(connection, order_ids)
 
-    count = Arrival(StockCounted(id="c1", occurred_at=START, count_id="c1", sku="X", counted=497), START)
+    count = Sent(StockCounted(id="c1", occurred_at=START, count_id="c1", sku="X", counted=497), START)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "lock_orders", counted)
         await work(connection, partitions.records([count]), context)
@@ -762,8 +757,8 @@ async def test_a_count_reads_no_more_of_a_queue_than_it_brings(connection: async
         read.append(len(order_ids))
         return await real(connection, order_ids)
 
-    def count(id_: str, counted: int) -> Arrival:
-        return Arrival(StockCounted(id=id_, occurred_at=START, count_id=id_, sku="X", counted=counted), START)
+    def count(id_: str, counted: int) -> Sent:
+        return Sent(StockCounted(id=id_, occurred_at=START, count_id=id_, sku="X", counted=counted), START)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "lock_orders", counted)
@@ -953,7 +948,7 @@ async def test_a_shipment_that_waited_for_an_order_it_cannot_be_of_is_a_dead_let
 async def test_a_shipment_that_is_refused_with_its_order_may_be_sent_again_in_the_same_batch(
     connection: asyncpg.Connection,
 ) -> None:
-    history: list[Happening] = [shipment("1", 5), receipt("r1", 2), order("1", 2), shipment("1", 2)]
+    history: list[Step] = [shipment("1", 5), receipt("r1", 2), order("1", 2), shipment("1", 2)]
     for cut in ([history], [history[:1], history[1:]], [[each] for each in history]):
         await compare(connection, RULES, cut)
         (letter,) = await dead_letters.find(connection)
@@ -965,8 +960,8 @@ async def test_shipments_that_wait_take_from_others_as_soon_as_their_order_comes
     connection: asyncpg.Connection,
 ) -> None:
     """What was shipped was allocated to others: they lose it, although the batch names only the order."""
-    before: list[Happening] = [receipt("r1", 3), order("1", 1), order("2", 2), shipment("3", 2)]
-    cuts: list[list[list[Happening]]] = [[before, [order("3", 2)]], [[*before, order("3", 2)]]]
+    before: list[Step] = [receipt("r1", 3), order("1", 1), order("2", 2), shipment("3", 2)]
+    cuts: list[list[list[Step]]] = [[before, [order("3", 2)]], [[*before, order("3", 2)]]]
     for cut in cuts:
         await compare(connection, RULES, cut)
         assert await waiting(connection) == {"1": 0, "2": 2, "3": 0}

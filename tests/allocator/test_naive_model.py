@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
-
 from backorder_schemas import (
     CancelledLine,
     Customer,
@@ -23,18 +21,7 @@ from backorder_schemas import (
     SupplyCancelled,
     SupplyExpected,
 )
-from tests.allocator import invariants
-from tests.allocator.naive_model import Escalate, Event, Message, NaiveModel, Overdue, Release, Timer
-from tests.allocator.strategies import (
-    SEGMENT_HEAD_STARTS,
-    VALUE_HEAD_STARTS,
-    Fire,
-    Plan,
-    Settings,
-    Step,
-    settings_of_a_shop,
-    whole_histories,
-)
+from tests.allocator.naive_model import Escalate, Event, NaiveModel, Overdue, Release
 
 MONDAY = datetime(2026, 11, 2, 9, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -569,38 +556,3 @@ def test_dates_at_the_ends_of_the_calendar_stay_in_it() -> None:
     assert shop.units("1") == (0, 0, 0, 0, 0, 1_000_000_000)
     shop.order("2", 1_000_000_000)
     assert shop.units("2") == (1_000_000_000, 0, 0, 0, 0, 0)
-
-
-# -- anything
-
-
-@settings(max_examples=300, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(whole_histories(), settings_of_a_shop())
-def test_the_rules_that_always_hold_do_so_after_every_step_of_the_model(history: list[Step], shop: Settings) -> None:
-    model = NaiveModel(
-        SEGMENT_HEAD_STARTS,
-        VALUE_HEAD_STARTS,
-        default_policy=shop.default_policy,
-        handling_days=shop.handling_days,
-        overdue_days=shop.overdue_days,
-        escalate_after=shop.escalate_after,
-    )
-    ledger = invariants.Ledger(shop)
-    for step in history:
-        before = model.units_of_lines()
-        if isinstance(step, Plan):
-            plan = model.plan(step.pool, step.now)
-            invariants.check_no_supply_is_promised_twice(ledger, step.pool, step.now, plan, before)
-            ledger.book_moves(model.moves(step.pool, step.now), before)
-        else:
-            message: Message | Timer
-            if isinstance(step, Fire):
-                if not model.due_timers():
-                    continue
-                now, message = model.due_timers()[0]
-            else:
-                now, message = step.now, step.message
-            answer = model.receive(message, now)
-            ledger.book(message, answer.outcome, answer.events, answer.refused_late, before)
-            invariants.check_step(ledger, message, answer.outcome, answer.events, before, model.units_of_lines())
-        invariants.check_state(ledger, model.units_of_lines(), model.units_of_pools())

@@ -16,7 +16,7 @@ from backorder_allocator.parts import Setbacks
 from backorder_allocator.timers import Timers
 from backorder_schemas import SkuPolicyChanged, StockReceived, SupplyExpected
 from tests.allocator.records import Partitions
-from tests.allocator.strategies import Arrival, Sent
+from tests.allocator.strategies import Sent
 from tests.allocator.test_batches import order, work
 
 
@@ -114,7 +114,7 @@ async def test_a_supply_that_did_not_come_is_overdue_once_however_many_processes
         expected_at=expected_at,
         supplier="x",
     )
-    history: list[Arrival | Sent] = [Sent(supply, ago(90)), order("1", 2, sku="A")]
+    history: list[Sent | Sent] = [Sent(supply, ago(90)), order("1", 2, sku="A")]
     await work(connection, Partitions().records(history), Context())
     other = await asyncpg.connect(database_url, server_settings=SESSION)
     woken: list[str] = []
@@ -137,7 +137,7 @@ async def test_timers_of_the_longest_ids_are_fired_and_what_they_cause_says_of_w
     then = ago(10)
     release_at = ago(5)
     complete = order("2", 2, sku=other, delivery="complete", placed_at=then).message
-    history: list[Arrival | Sent] = [
+    history: list[Sent | Sent] = [
         Sent(
             SkuPolicyChanged(
                 id="p", occurred_at=then, sku=sku, revision=1, backorders="preorder", release_at=release_at

@@ -7,6 +7,7 @@ are equal however they were written.
 from hashlib import blake2b
 from typing import assert_never
 
+from backorder_allocator.decision import Message
 from backorder_schemas import (
     LinesDelivered,
     LinesShipped,
@@ -21,19 +22,6 @@ from backorder_schemas import (
 )
 
 FINGERPRINT_BYTES = 16
-
-Message = (
-    OrderPlaced
-    | OrderCancelled
-    | StockReceived
-    | StockAdjusted
-    | StockCounted
-    | SupplyExpected
-    | SupplyCancelled
-    | SkuPolicyChanged
-    | LinesShipped
-    | LinesDelivered
-)
 
 
 def fingerprint(message: Message) -> bytes:

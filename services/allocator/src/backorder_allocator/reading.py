@@ -1,15 +1,13 @@
 """Pools as they are, read without locks for whoever asks: stock, policies, what is to come, whole queues."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import asyncpg
 
 from backorder_allocator import store
-from backorder_allocator.promises import Lead
 from backorder_allocator.ranking import LATEST
-from backorder_allocator.state import Line, Order, Policy, Pool, PoolKey, Supply
+from backorder_allocator.state import Order, Policy, Pool, PoolKey, Supply
 from backorder_allocator.statements import Connection, run
 
 
@@ -78,18 +76,5 @@ def orders_of(rows: Iterable[asyncpg.Record]) -> dict[str, Order]:
                 escalates_at=row["escalates_at"],
                 escalated=row["escalated"],
             )
-        order.lines[row["line_no"]] = Line(
-            (row["ranked_at"], row["order_id"], row["line_no"]),
-            PoolKey(row["sku"], row["location"]),
-            row["quantity_ordered"],
-            row["quantity_allocated"],
-            row["quantity_waiting"],
-            row["quantity_cancelled"],
-            row["quantity_rejected"],
-            row["quantity_shipped"],
-            tuple((number, units) for number, units in json.loads(row["releases"])),
-            row["promised_at"],
-            row["first_promised_at"],
-            None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
-        )
+        order.lines[row["line_no"]] = store.line_of(row)
     return orders

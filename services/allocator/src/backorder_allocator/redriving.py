@@ -8,10 +8,9 @@ from typing import Any
 from backorder_allocator import store
 from backorder_allocator.batches import Record, redrive
 from backorder_allocator.dead_letters import DeadLetterRow
-from backorder_allocator.decision import Input, Rules
+from backorder_allocator.decision import Input, Message, Rules
 from backorder_allocator.loading import Context
 from backorder_allocator.statements import Connection
-from backorder_allocator.subscribers import AllocatorInput
 from backorder_schemas import DeadLetter, decode
 
 STRUCTURE = frozenset(
@@ -121,7 +120,7 @@ def record_of(letter: DeadLetterRow) -> Record:
     read: Input | DeadLetter
     if isinstance(decoded, DeadLetter):
         read = decoded
-    elif isinstance(decoded.message, AllocatorInput):
+    elif isinstance(decoded.message, Message):
         read = Input(decoded.message, letter.record_at, decoded.traceparent)
     else:
         read = DeadLetter("wrong_topic", f"{letter.topic} is not read by the allocator")

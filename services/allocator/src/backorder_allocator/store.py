@@ -262,6 +262,24 @@ async def units_ahead(connection: Connection, places: Iterable[tuple[int, Rank]]
 # ── orders, and what was seen before ─────────────────────────────────────────────────────────────────────────────────
 
 
+def line_of(row: asyncpg.Record) -> Line:
+    """A line from its row, with the names of its pool."""
+    return Line(
+        (row["ranked_at"], row["order_id"], row["line_no"]),
+        PoolKey(row["sku"], row["location"]),
+        row["quantity_ordered"],
+        row["quantity_allocated"],
+        row["quantity_waiting"],
+        row["quantity_cancelled"],
+        row["quantity_rejected"],
+        row["quantity_shipped"],
+        tuple((number, units) for number, units in json.loads(row["releases"])),
+        row["promised_at"],
+        row["first_promised_at"],
+        None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
+    )
+
+
 async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, Order]:
     """The orders that exist, locked, with all their lines, and the cancels and shipments that came before them."""
     rows = await run(connection, "lock_orders", sorted(order_ids))
@@ -288,20 +306,7 @@ async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[
         lines = await run(connection, "lines_of_orders", list(orders))
         await allow_idling(connection, len(lines))
         for row in lines:
-            orders[row["order_id"]].lines[row["line_no"]] = Line(
-                (row["ranked_at"], row["order_id"], row["line_no"]),
-                PoolKey(row["sku"], row["location"]),
-                row["quantity_ordered"],
-                row["quantity_allocated"],
-                row["quantity_waiting"],
-                row["quantity_cancelled"],
-                row["quantity_rejected"],
-                row["quantity_shipped"],
-                tuple((number, units) for number, units in json.loads(row["releases"])),
-                row["promised_at"],
-                row["first_promised_at"],
-                None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
-            )
+            orders[row["order_id"]].lines[row["line_no"]] = line_of(row)
         stubs = [order.order_id for order in orders.values() if order.placed_at is None]
         if stubs:
             for row in await run(connection, "early_cancels", stubs):

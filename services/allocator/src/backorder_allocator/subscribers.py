@@ -16,22 +16,12 @@ from faststream.kafka.message import FAKE_CONSUMER
 
 from backorder_allocator import telemetry
 from backorder_allocator.batches import Record
-from backorder_allocator.decision import Input
+from backorder_allocator.decision import Input, Message
 from backorder_allocator.fail_points import reached
 from backorder_allocator.intake import Intake
 from backorder_allocator.settings import Settings
 from backorder_schemas import (
     DeadLetter,
-    LinesDelivered,
-    LinesShipped,
-    OrderCancelled,
-    OrderPlaced,
-    SkuPolicyChanged,
-    StockAdjusted,
-    StockCounted,
-    StockReceived,
-    SupplyCancelled,
-    SupplyExpected,
     decode,
 )
 
@@ -45,19 +35,6 @@ REVOKE_TIMEOUT_SECONDS = 25.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LAST_MILLISECOND = 253_402_300_799_999
 """The end of the year 9999: where a topic takes its timestamps from senders, they may send any number."""
-
-AllocatorInput = (
-    OrderPlaced
-    | OrderCancelled
-    | StockReceived
-    | StockAdjusted
-    | StockCounted
-    | SupplyExpected
-    | SupplyCancelled
-    | SkuPolicyChanged
-    | LinesShipped
-    | LinesDelivered
-)
 
 
 async def parse_without_headers(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
@@ -183,7 +160,7 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
     subscriber.get_msg = poll_or_say_why_not  # type: ignore[method-assign]
 
     @subscriber
-    async def take(messages: list[AllocatorInput]) -> None:
+    async def take(messages: list[Message]) -> None:
         """Works one poll batch. No exception leaves: what was not done is read again."""
         records: tuple[ConsumerRecord, ...] = messages  # type: ignore[assignment] # apply_types=False: see RawRecords
         consumer = subscriber.consumer
@@ -207,7 +184,7 @@ def read(record: ConsumerRecord, prefix: str) -> Record:
     result: Input | DeadLetter
     if isinstance(decoded, DeadLetter):
         result = decoded
-    elif isinstance(decoded.message, AllocatorInput):
+    elif isinstance(decoded.message, Message):
         result = Input(decoded.message, at, decoded.traceparent)
         if not decoded.key_matches:
             telemetry.WRONG_KEYS.labels(topic).inc()
