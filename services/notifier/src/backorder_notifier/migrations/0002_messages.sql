@@ -1,0 +1,186 @@
+-- From single events to messages about orders. Locks are taken in this order: cursors → customers → orders → everything
+-- else of those orders.
+--
+-- The topics are read again from their start (cursors and versions go): what earlier releases kept is too little to know
+-- how an order stands. Events that were told before are recognised by their id and not told again.
+
+-- One row a customer: how to reach them, and what they want. A row with revision 0 has no ContactChanged yet.
+CREATE TABLE customers (
+    customer_id text PRIMARY KEY,
+    revision bigint NOT NULL DEFAULT 0,
+    email text,
+    phone text,
+    name text,
+    locale text,
+    timezone text,
+    channels text[],                               -- null: never said
+    optional_kinds boolean NOT NULL DEFAULT true,
+    unsubscribe_token text UNIQUE,
+    unsubscribed_at timestamptz,                   -- by the link in a message
+    forgotten_at timestamptz                       -- contact data recorded before this is not taken again
+);
+
+ALTER TABLE orders DROP COLUMN withheld;
+ALTER TABLE orders RENAME COLUMN deliveries TO messages;   -- the last messages.position of this order
+ALTER TABLE orders
+    ADD COLUMN dossier jsonb NOT NULL DEFAULT '{}',        -- what is known of the order: backorder_notifier.dossier
+    ADD COLUMN told jsonb NOT NULL DEFAULT '{}',           -- what the customer was last told
+    ADD COLUMN tell_at timestamptz;                        -- when to decide next what to tell; null: nothing to decide
+CREATE INDEX orders_to_tell ON orders (tell_at) WHERE tell_at IS NOT NULL;
+CREATE INDEX orders_of_customer ON orders (customer_id);
+
+ALTER TABLE deliveries RENAME TO old_deliveries;
+ALTER TABLE updates RENAME TO old_updates;
+ALTER INDEX deliveries_pkey RENAME TO old_deliveries_pkey;
+ALTER INDEX deliveries_due RENAME TO old_deliveries_due;
+ALTER INDEX deliveries_open RENAME TO old_deliveries_open;
+ALTER INDEX deliveries_newest RENAME TO old_deliveries_newest;
+ALTER INDEX updates_of_delivery RENAME TO old_updates_of_delivery;
+
+-- One message to one customer about one order, over one or more channels: what it tells, decided once.
+CREATE TABLE messages (
+    message_id uuid PRIMARY KEY,                           -- made of order, kind and what it tells: once for ever
+    order_id text NOT NULL REFERENCES orders,
+    customer_id text NOT NULL,
+    position integer NOT NULL,
+    kind text NOT NULL,
+    content jsonb NOT NULL,                                -- backorder_notifier.content; no contact data
+    told jsonb NOT NULL,                                   -- orders.told once this is accepted
+    about text[] NOT NULL,                                 -- ids of the events told
+    occurred_at timestamptz NOT NULL,                      -- of the oldest of them
+    composed_at timestamptz NOT NULL,
+    traceparent text,
+    CONSTRAINT told_in_order UNIQUE (order_id, position)
+);
+CREATE INDEX messages_of_customer ON messages (customer_id, composed_at);
+CREATE INDEX messages_newest ON messages (composed_at DESC);
+
+-- One event (or due date) that may concern a customer, and what was decided about it, with the reason:
+--
+--   pending ──▶ told          in the message
+--        ├────▶ superseded    overtaken; the message, if any, is the one that says how things stand
+--        └────▶ not_told      the reason says why
+--
+-- A message withdrawn before it was sent gives its events back: told → pending.
+CREATE TABLE updates (
+    event_id text PRIMARY KEY,                             -- or timer:<kind>:<order_id>:<…>
+    ordinal bigint GENERATED ALWAYS AS IDENTITY,           -- of one order: the order of applying
+    order_id text NOT NULL REFERENCES orders,
+    line_no integer,
+    kind text,                                             -- null: of no kind that customers are told
+    caused_by text NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    event jsonb NOT NULL,
+    traceparent text,
+    state text NOT NULL,
+    reason text,
+    decided_at timestamptz,
+    message_id uuid REFERENCES messages,
+    CONSTRAINT state_is_known CHECK (state IN ('pending', 'told', 'superseded', 'not_told')),
+    CONSTRAINT decided_says_when CHECK ((decided_at IS NULL) = (state = 'pending')),
+    CONSTRAINT not_told_says_why CHECK (state NOT IN ('superseded', 'not_told') OR reason IS NOT NULL)
+);
+CREATE INDEX updates_pending ON updates (order_id, ordinal) WHERE state = 'pending';
+CREATE INDEX updates_of_order ON updates (order_id, ordinal);
+CREATE INDEX updates_of_message ON updates (message_id) WHERE message_id IS NOT NULL;
+
+-- One message over one channel:
+--
+--   due ──▶ sent
+--    ├────▶ failed        refused for good, or given up
+--    └────▶ superseded    withdrawn for a newer message before it was accepted
+--   withheld              never tried, for a reason
+--
+-- due_at is when it may be tried: now, after quiet hours, after a backoff, or when the lease of its sender ends.
+CREATE TABLE deliveries (
+    delivery_id uuid PRIMARY KEY,
+    message_id uuid NOT NULL REFERENCES messages,
+    order_id text NOT NULL,
+    channel text NOT NULL,
+    state text NOT NULL,
+    reason text,
+    due_at timestamptz NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    in_doubt integer NOT NULL DEFAULT 0,                   -- tries of which nobody knows whether they were accepted
+    first_attempt_at timestamptz,
+    lease uuid,
+    recorded_at timestamptz NOT NULL,
+    settled_at timestamptz,
+    CONSTRAINT a_message_once_a_channel UNIQUE (message_id, channel),
+    CONSTRAINT delivery_state_is_known CHECK (state IN ('due', 'sent', 'failed', 'withheld', 'superseded')),
+    CONSTRAINT settled_says_when CHECK ((settled_at IS NULL) = (state = 'due')),
+    CONSTRAINT not_sent_says_why CHECK (state NOT IN ('failed', 'withheld', 'superseded') OR reason IS NOT NULL)
+);
+CREATE INDEX deliveries_due ON deliveries (channel, due_at) WHERE state = 'due';
+CREATE INDEX deliveries_open ON deliveries (order_id) WHERE state = 'due';
+CREATE INDEX deliveries_newest ON deliveries (recorded_at DESC);
+
+-- Every try, for whoever asks why. Codes only, no address.
+CREATE TABLE attempts (
+    delivery_id uuid NOT NULL REFERENCES deliveries,
+    attempt integer NOT NULL,
+    at timestamptz NOT NULL,
+    outcome text NOT NULL,
+    reason text,
+    PRIMARY KEY (delivery_id, attempt)
+);
+
+-- Addresses that a provider said are dead, or that a person named.
+CREATE TABLE suppressions (
+    channel text NOT NULL,
+    address text NOT NULL,
+    reason text NOT NULL,
+    suppressed_at timestamptz NOT NULL,
+    PRIMARY KEY (channel, address)
+);
+
+-- What all processes together may hand to a provider: tokens by time, and how many are in flight.
+CREATE TABLE providers (
+    channel text PRIMARY KEY,
+    tokens double precision NOT NULL,
+    refilled_at timestamptz NOT NULL
+);
+
+-- Domains whose server asked us to wait.
+CREATE TABLE domain_backoffs (
+    domain text PRIMARY KEY,
+    refusals integer NOT NULL,
+    until timestamptz NOT NULL
+);
+
+-- What SKUs are called, and which are in stock where.
+CREATE TABLE products (
+    sku text PRIMARY KEY,
+    revision bigint NOT NULL,
+    title text
+);
+CREATE TABLE availability (
+    location text NOT NULL,
+    sku text NOT NULL,
+    epoch bigint NOT NULL,
+    version bigint NOT NULL,
+    in_stock boolean NOT NULL,
+    PRIMARY KEY (location, sku)
+);
+
+-- Carry over what earlier releases told, so that it is not told again; what they still had to tell is told anew.
+INSERT INTO updates (
+    event_id, order_id, line_no, kind, caused_by, occurred_at, recorded_at, event, state, reason, decided_at
+)
+SELECT
+    old_updates.event_id, old_deliveries.order_id, (old_updates.event ->> 'line_no')::integer, old_deliveries.kind,
+    old_updates.event ->> 'caused_by', old_updates.occurred_at, old_deliveries.recorded_at, old_updates.event,
+    CASE WHEN old_deliveries.state = 'sent' THEN 'told' ELSE 'not_told' END,
+    CASE WHEN old_deliveries.state = 'sent' THEN NULL ELSE old_deliveries.reason END,
+    old_deliveries.settled_at
+FROM old_updates
+JOIN old_deliveries USING (delivery_id)
+WHERE old_deliveries.state IN ('sent', 'failed', 'withheld')
+ORDER BY old_deliveries.order_id, old_deliveries.position, old_updates.ordinal;
+DROP TABLE old_updates;
+DROP TABLE old_deliveries;
+UPDATE orders SET messages = 0;
+DELETE FROM cursors;
+DELETE FROM versions;
+DELETE FROM parked;
