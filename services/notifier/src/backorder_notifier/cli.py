@@ -20,7 +20,8 @@ from backorder_notifier.display import (
     status_json,
 )
 from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, NotifierError, UnreachableError, is_not_ready
-from backorder_notifier.settings import Settings, read_settings, shown
+from backorder_notifier.settings import Settings, read_settings
+from backorder_notifier.shown_settings import shown
 
 T = TypeVar("T")
 Work = Callable[[asyncpg.Connection], Awaitable[T]]

@@ -1,103 +1,36 @@
 """Settings from NOTIFIER_… environment variables, checked as a whole at start. No error or listing shows a secret."""
 
 import difflib
-import ipaddress
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import time, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from backorder_notifier.contacts import is_mail_address
+from backorder_notifier import setting_values as read
 from backorder_notifier.errors import ConfigurationError
+from backorder_notifier.kinds import KINDS, Channel, Kind
+from backorder_notifier.policy import Debounce, Policy, QuietHours
+from backorder_notifier.setting_values import (
+    Network,
+    Sender,
+    SmsGateway,
+    SmtpServer,
+    WebhookTarget,
+    sender,
+    smtp_server,
+)
+
+__all__ = [
+    "PREFIX", "Sender", "Settings", "SmsGateway", "SmtpServer", "WebhookTarget", "read_settings",
+    "sender", "smtp_server",
+]  # fmt: skip
 
 PREFIX = "NOTIFIER_"
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class SmtpServer:
-    """Where mail is handed over. `tls`: from the first byte, by STARTTLS (never without), or none (loopback only)."""
-
-    host: str
-    port: int
-    tls: Literal["none", "starttls", "tls"]
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Whom mails are from. The domain also names our Message-IDs."""
-
-    address: str
-    name: str | None
-
-    @property
-    def domain(self) -> str:
-        return self.address.rpartition("@")[2]
-
-
-SCHEMES: dict[str, tuple[Literal["none", "starttls", "tls"], int]] = {
-    "smtp": ("none", 25),
-    "smtp+starttls": ("starttls", 587),
-    "smtps": ("tls", 465),
-}
-
-
-def smtp_server(url: str) -> SmtpServer:
-    """Reads NOTIFIER_SMTP_URL. Raises ValueError with a text that repeats nothing of the user name or password."""
-    try:
-        parts = urlsplit(url)
-        port, host = parts.port, parts.hostname
-    except ValueError:
-        raise ValueError("is not a URL such as smtp+starttls://user:pass@host:587") from None
-    if parts.scheme not in SCHEMES or not host:
-        raise ValueError(
-            "should be smtp+starttls://user:pass@host:587, smtps://user:pass@host:465 or smtp://127.0.0.1:25"
-        )
-    if parts.path not in {"", "/"} or parts.query or parts.fragment:
-        raise ValueError("has something after the port; characters such as / ? # in a password are written %2F %3F %23")
-    tls, default_port = SCHEMES[parts.scheme]
-    if tls == "tls" and port == 587:
-        raise ValueError("port 587 needs smtp+starttls")
-    if tls == "starttls" and port == 465:
-        raise ValueError("port 465 needs smtps")
-    if tls == "none" and not is_loopback(host):
-        raise ValueError(
-            "smtp:// is clear text and only for a server on this machine: use smtp+starttls:// or smtps://"
-        )
-    return SmtpServer(
-        host,
-        port if port is not None else default_port,
-        tls,
-        unquote(parts.username) if parts.username else None,
-        unquote(parts.password) if parts.password else None,
-    )
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def sender(text: str) -> Sender:
-    """Reads NOTIFIER_MAIL_FROM: "shop@example.org" or "Shop <shop@example.org>"."""
-    match = re.fullmatch(r"\s*(?:\"?([^\"<>]*?)\"?\s*<([^<>]+)>|([^<>\s]+))\s*", text)
-    if match is None:
-        raise ValueError('should be "shop@example.org" or "Shop <shop@example.org>"')
-    name, address = match[1], match[2] or match[3]
-    if not is_mail_address(address) or not address.isascii() or (name and not name.isprintable()):
-        raise ValueError('should be "shop@example.org" or "Shop <shop@example.org>"')
-    return Sender(address, name or None)
+POLICY = Policy()
 
 
 def _checked(check: Any) -> AfterValidator:
@@ -110,30 +43,27 @@ def _checked(check: Any) -> AfterValidator:
     return AfterValidator(validate)
 
 
-def _database_url(url: str) -> None:
-    if urlsplit(url).scheme not in {"postgresql", "postgres"}:
-        raise ValueError("should be postgresql://user:pass@host:5432/name")
-
-
-def _servers(value: Any) -> Any:
-    """ "host:9092,host2:9092" → a tuple: handed on as one text it would become one bogus host."""
-    if not isinstance(value, str):
-        return value
-    servers = tuple(part.strip() for part in value.split(",") if part.strip())
-    if not servers or not all(
-        re.fullmatch(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}", server) for server in servers
-    ):
-        raise ValueError("should be host:9092 or host:9092,host2:9092")
-    return servers
-
-
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
         raise ValueError("should be a positive duration such as PT30S or P5D")
     return value
 
 
+def _folder(value: Path) -> Path:
+    if not value.is_dir():
+        raise ValueError("is not a folder; `backorder-notifier gallery FOLDER` shows what templates look like")
+    return value
+
+
+def _shop_name(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("should be one line of text")
+    return value.strip()
+
+
 Duration = Annotated[timedelta, AfterValidator(_positive)]
+Days = Annotated[int, Field(ge=1, le=365)]
+PerSecond = Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -143,21 +73,60 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    database_url: Annotated[SecretStr, _checked(_database_url)]
-    kafka_bootstrap_servers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_servers)] | None = None
+    database_url: Annotated[SecretStr, _checked(read.database_url)]
+    kafka_bootstrap_servers: Annotated[tuple[str, ...], NoDecode, BeforeValidator(read.bootstrap_servers)] | None = None
     topic_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{0,100}$")] = ""
     http_host: str = "127.0.0.1"
     http_port: Annotated[int, Field(ge=0, le=65535)] = 8082
+
+    # What is told, and when.
+    channels: Annotated[tuple[Channel, ...], NoDecode, BeforeValidator(read.channels)] = POLICY.channels
+    kinds_off: Annotated[frozenset[Kind], NoDecode, BeforeValidator(read.kinds_off)] = POLICY.kinds_off
+    start_at: AwareDatetime | None = None
+    debounce: Annotated[
+        Mapping[Kind | Literal["default"], Debounce], NoDecode, BeforeValidator(read.debounce)
+    ] = Field(default_factory=dict)  # fmt: skip
+    tell_later_days: Days = POLICY.later_days
+    tell_earlier_days: Days = POLICY.earlier_days
+    approaching_days: Days = POLICY.approaching_days
+    missed_days: Days = POLICY.missed_days
+    feedback_days: Days = POLICY.feedback_days
+    timed_at: Annotated[time, BeforeValidator(read.clock)] = POLICY.timed_at
+    quiet_hours: Annotated[Mapping[Channel, QuietHours], NoDecode, BeforeValidator(read.quiet_hours)] = Field(
+        default_factory=lambda: dict(POLICY.quiet_hours)
+    )
+    daily_cap: Annotated[int, Field(ge=1, le=1000)] = POLICY.daily_cap
+    stale_after: Duration = POLICY.stale_after
+    gap_wait: Duration = timedelta(minutes=15)
+
+    # Words.
+    locale_default: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")] = "en"
+    templates: Annotated[Path, AfterValidator(_folder)] | None = None
+    shop_name: Annotated[str, AfterValidator(_shop_name), Field(min_length=1, max_length=100)] | None = None
+    public_url: Annotated[str, _checked(read.public_url)] | None = None
+
+    # Sending.
     smtp_url: Annotated[SecretStr, _checked(smtp_server)] | None = None
     mail_from: Annotated[str, _checked(sender)] | None = None
-    start_at: AwareDatetime | None = None
-    send_concurrency: Annotated[int, Field(ge=1, le=100)] = 4
     smtp_timeout: Annotated[Duration, Field(le=timedelta(seconds=20))] = timedelta(seconds=15)
+    sms_provider: read.SmsProvider | None = None
+    sms_url: Annotated[str, _checked(read.web_url)] | None = None
+    sms_account: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")] | None = None
+    sms_token: SecretStr | None = None
+    sms_from: Annotated[str, _checked(read.sms_sender)] | None = None
+    webhook_url: Annotated[str, _checked(read.web_url)] | None = None
+    webhook_secret: Annotated[SecretStr, _checked(read.webhook_secrets)] | None = None
+    webhook_allowed_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(read.networks)] = ()
+    email_per_second: PerSecond = 50
+    sms_per_second: PerSecond = 5
+    webhook_per_second: PerSecond = 50
+    send_concurrency: Annotated[int, Field(ge=1, le=100)] = 4
     lease: Annotated[Duration, Field(le=timedelta(hours=1))] = timedelta(seconds=60)
     retry_first: Duration = timedelta(seconds=5)
     retry_longest: Duration = timedelta(minutes=30)
     give_up_after: Duration = timedelta(days=5)
-    gap_wait: Duration = timedelta(minutes=15)
+
+    keep_days: Annotated[int, Field(ge=30, le=36_500)] = 730
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -173,6 +142,28 @@ class Settings(BaseSettings):
         return (init_settings, env_settings)
 
     @property
+    def policy(self) -> Policy:
+        """When customers are told."""
+        fallback = self.debounce.get("default")
+        every = {} if fallback is None else dict.fromkeys(KINDS, fallback)
+        named = {kind: self.debounce[kind] for kind in KINDS if kind in self.debounce}
+        return Policy(
+            channels=self.channels,
+            kinds_off=self.kinds_off,
+            debounce={**every, **POLICY.debounce, **named},
+            later_days=self.tell_later_days,
+            earlier_days=self.tell_earlier_days,
+            approaching_days=self.approaching_days,
+            missed_days=self.missed_days,
+            feedback_days=self.feedback_days,
+            timed_at=self.timed_at,
+            quiet_hours=self.quiet_hours,
+            daily_cap=self.daily_cap,
+            stale_after=self.stale_after,
+            start_at=self.start_at,
+        )
+
+    @property
     def smtp(self) -> SmtpServer:
         return smtp_server(_given(self.smtp_url, "SMTP_URL").get_secret_value())
 
@@ -181,8 +172,30 @@ class Settings(BaseSettings):
         return sender(_given(self.mail_from, "MAIL_FROM"))
 
     @property
+    def sms(self) -> SmsGateway:
+        return SmsGateway(
+            provider=_given(self.sms_provider, "SMS_PROVIDER"),
+            url=self.sms_url,
+            account=self.sms_account,
+            token=None if self.sms_token is None else self.sms_token.get_secret_value(),
+            sender=_given(self.sms_from, "SMS_FROM"),
+        )
+
+    @property
+    def webhook(self) -> WebhookTarget:
+        return WebhookTarget(
+            url=_given(self.webhook_url, "WEBHOOK_URL"),
+            secrets=read.webhook_secrets(_given(self.webhook_secret, "WEBHOOK_SECRET").get_secret_value()),
+            allowed_networks=self.webhook_allowed_networks,
+        )
+
+    @property
     def bootstrap_servers(self) -> list[str]:
         return list(_given(self.kafka_bootstrap_servers, "KAFKA_BOOTSTRAP_SERVERS"))
+
+    def per_second(self, channel: Channel) -> float:
+        """What all processes together may hand to the provider of a channel."""
+        return {"email": self.email_per_second, "sms": self.sms_per_second, "webhook": self.webhook_per_second}[channel]
 
 
 def _given(value: T | None, name: str) -> T:
@@ -202,12 +215,49 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
             name = PREFIX + str(problem["loc"][0]).upper()
             message = problem["msg"].removeprefix("Value error, ")
             problems.append(f"{name} is not set" if problem["type"] == "missing" else f"{name}: {message}")
-    if settings is not None and settings.lease < 2 * settings.smtp_timeout:
-        # Or a second sender would take over a mail that the first is still handing over.
-        problems.append(f"{PREFIX}LEASE: should be at least twice {PREFIX}SMTP_TIMEOUT")
+    if settings is not None:
+        problems += _contradictions(settings)
     if settings is None or problems:
         raise ConfigurationError("\n".join(problems))
     return settings
+
+
+def _contradictions(settings: Settings) -> Iterator[str]:
+    """Settings that are right one by one and wrong together. What only `run` needs may be missing, as everywhere."""
+    if settings.lease < 2 * settings.smtp_timeout:
+        # Or a second sender would take over a mail that the first is still handing over.
+        yield f"{PREFIX}LEASE: should be at least twice {PREFIX}SMTP_TIMEOUT"
+    if settings.retry_first > settings.retry_longest:
+        yield f"{PREFIX}RETRY_FIRST: is longer than {PREFIX}RETRY_LONGEST"
+    policy = settings.policy
+    if slow := [kind for kind in KINDS if policy.debounce_of(kind).at_most >= settings.stale_after]:
+        # Or everything of these kinds would be told as if there had been an outage.
+        yield f"{PREFIX}STALE_AFTER: should be longer than {PREFIX}DEBOUNCE lets {slow[0]} wait"
+    if settings.stale_after <= timedelta(days=1) and policy.quiet_hours.keys() & set(policy.channels):
+        yield f"{PREFIX}STALE_AFTER: should be longer than a day while there are {PREFIX}QUIET_HOURS"
+    if settings.keep_days <= settings.feedback_days:
+        yield f"{PREFIX}KEEP_DAYS: should be more than {PREFIX}FEEDBACK_DAYS"
+    if "sms" in settings.channels:
+        yield from _sms_contradictions(settings)
+    if "webhook" in settings.channels:
+        for name in ("webhook_url", "webhook_secret"):
+            if getattr(settings, name) is None:
+                yield f"{PREFIX}{name.upper()} is not set, and {PREFIX}CHANNELS names webhook"
+
+
+def _sms_contradictions(settings: Settings) -> Iterator[str]:
+    needed = ["sms_provider", "sms_from"]
+    match settings.sms_provider:
+        case "twilio":
+            needed += ["sms_account", "sms_token"]
+        case "generic":
+            needed += ["sms_url"]
+        case None:
+            pass
+    for name in needed:
+        if getattr(settings, name) is None:
+            of = f" for {settings.sms_provider}" if settings.sms_provider else ""
+            yield f"{PREFIX}{name.upper()} is not set{of}, and {PREFIX}CHANNELS names sms"
 
 
 def _unknown(environment: Mapping[str, str]) -> list[str]:
@@ -217,43 +267,3 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         problems.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
     return problems
-
-
-@dataclass(frozen=True, slots=True)
-class ShownSetting:
-    name: str
-    value: str | None
-    default: str | None
-    is_set: bool
-
-
-def shown(settings: Settings) -> list[ShownSetting]:
-    """Every setting for people, secrets masked."""
-    rows = []
-    for name, info in Settings.model_fields.items():
-        required = info.is_required()
-        rows.append(
-            ShownSetting(
-                name=PREFIX + name.upper(),
-                value=_text(getattr(settings, name)),
-                default=None if required else _text(info.default),
-                is_set=name in settings.model_fields_set,
-            )
-        )
-    return rows
-
-
-def _text(value: Any) -> str | None:
-    match value:
-        case None:
-            return None
-        case SecretStr():
-            return "********"
-        case tuple():
-            return ",".join(value)
-        case timedelta():
-            return f"PT{value.total_seconds():g}S"
-        case datetime():
-            return value.astimezone(UTC).isoformat()
-        case _:
-            return str(value)
