@@ -5,14 +5,20 @@
 -- how an order stands. Events that were told before are recognised by their id and not told again.
 
 -- One row a customer: how to reach them, and what they want. A row with revision 0 has no ContactChanged yet.
+-- …_at: when the customer said so, to be compared with what an order says.
 CREATE TABLE customers (
     customer_id text PRIMARY KEY,
     revision bigint NOT NULL DEFAULT 0,
     email text,
+    email_at timestamptz,
     phone text,
+    phone_at timestamptz,
     name text,
+    name_at timestamptz,
     locale text,
+    locale_at timestamptz,
     timezone text,
+    timezone_at timestamptz,
     channels text[],                               -- null: never said
     optional_kinds boolean NOT NULL DEFAULT true,
     unsubscribe_token text UNIQUE,
@@ -28,6 +34,36 @@ ALTER TABLE orders
     ADD COLUMN tell_at timestamptz;                        -- when to decide next what to tell; null: nothing to decide
 CREATE INDEX orders_to_tell ON orders (tell_at) WHERE tell_at IS NOT NULL;
 CREATE INDEX orders_of_customer ON orders (customer_id);
+
+-- How the customer of an order is reached: of what the order says and what the customer says, field by field, what was
+-- said last. Put together when read: so it doesn't matter which topic is read first, and a ContactChanged touches one
+-- row however many orders the customer has. Addresses are read from here and nowhere else.
+CREATE FUNCTION said_last(of_order text, placed_at timestamptz, of_customer text, said_at timestamptz) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN of_order IS NULL OR said_at > placed_at THEN coalesce(of_customer, of_order) ELSE of_order END;
+
+CREATE VIEW contacts AS
+SELECT
+    said.*,
+    coalesce(said_locale, 'en') AS locale,
+    coalesce(said_timezone, 'UTC') AS timezone,
+    forgotten_at IS NOT NULL AND email IS NULL AND phone IS NULL AS forgotten   -- and nothing was said since
+FROM (
+    SELECT
+        orders.order_id,
+        orders.customer_id,
+        said_last(orders.email, orders.placed_at, customers.email, customers.email_at) AS email,
+        said_last(orders.phone, orders.placed_at, customers.phone, customers.phone_at) AS phone,
+        said_last(orders.name, orders.placed_at, customers.name, customers.name_at) AS name,
+        said_last(orders.locale, orders.placed_at, customers.locale, customers.locale_at) AS said_locale,
+        said_last(orders.timezone, orders.placed_at, customers.timezone, customers.timezone_at) AS said_timezone,
+        customers.channels,
+        coalesce(customers.optional_kinds, true) AS optional_kinds,
+        customers.unsubscribe_token,
+        customers.forgotten_at
+    FROM orders
+    LEFT JOIN customers USING (customer_id)
+) AS said;
 
 ALTER TABLE deliveries RENAME TO old_deliveries;
 ALTER TABLE updates RENAME TO old_updates;
