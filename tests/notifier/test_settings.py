@@ -129,7 +129,7 @@ def test_the_policy_is_read_from_the_settings(monkeypatch: pytest.MonkeyPatch) -
         START_AT="2026-11-02T09:00:00Z",
     )
     policy = settings.policy
-    assert (policy.channels, policy.kinds_off) == (("sms", "email"), {"delivered", "feedback_request"})
+    assert (policy.channels, policy.kinds_off) == (("sms", "email"), frozenset({"delivered", "feedback_request"}))
     assert policy.debounce_of("promise_changed") == Debounce(timedelta(minutes=5), timedelta(hours=1))
     assert policy.debounce_of("shipped") == Debounce(timedelta(0), timedelta(seconds=5))
     assert policy.debounce_of("backorder_filled") == SETTLE
