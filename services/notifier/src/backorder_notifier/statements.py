@@ -1,0 +1,58 @@
+"""How SQL is run: one function a statement, named as its file in sql/. Who runs which: store, told_store, delivery_store,
+contact_store, reports."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import asyncpg
+
+from backorder_notifier.telemetry import SQL_SECONDS, timed
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+STATEMENT_SECONDS = 10
+COMMAND_SECONDS = 15  # the client gives up after the server should have
+
+
+async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
+    """Connections whose every wait ends; none is opened yet. What the URL says of TLS holds (default: prefer)."""
+    pool: asyncpg.Pool = await asyncpg.create_pool(
+        url,
+        min_size=0,  # so that a database that is away can be waited for
+        max_size=size,
+        timeout=10,
+        command_timeout=COMMAND_SECONDS,
+        server_settings={
+            "application_name": "backorder-notifier",
+            "jit": "off",
+            "statement_timeout": f"{STATEMENT_SECONDS}s",
+            "lock_timeout": "5s",
+            # A frozen process must not hold the rows of a batch for longer than this.
+            "idle_in_transaction_session_timeout": "15s",
+        },
+    )
+    return pool
+
+
+@cache
+def statement(name: str) -> str:
+    """The text of sql/<name>.sql."""
+    return files(__package__).joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+async def run(connection: Connection, name: str, *arguments: Any) -> list[asyncpg.Record]:
+    """The rows of sql/<name>.sql; its time goes to the metric of that name."""
+    with timed(SQL_SECONDS.labels(name)):
+        rows: list[asyncpg.Record] = await connection.fetch(statement(name), *arguments)
+        return rows
+
+
+def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Rows turned into one list a column, as unnest takes them."""
+    lists: list[list[Any]] = [[] for _ in range(width)]
+    for row in rows:
+        for column, value in zip(lists, row, strict=True):
+            column.append(value)
+    return lists
