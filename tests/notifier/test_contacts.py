@@ -17,7 +17,7 @@ from backorder_notifier.contacts import (
 )
 from backorder_notifier.kinds import CHANNELS
 from backorder_schemas import ContactChanged
-from tests.notifier.messages import NOON, placed
+from tests.notifier.messages import NOON, contact_changed, placed
 
 HOUR = timedelta(hours=1)
 ADA = Contact("1001", "c-7", "ada@example.org", "+4915112345678", "Ada", "de", "Europe/Berlin", None, True, "t", False)
@@ -25,8 +25,7 @@ ALL = CHANNELS
 
 
 def change(revision: int = 1, **fields: Any) -> ContactChanged:
-    values = {"id": f"crm/{revision}", "occurred_at": NOON, "customer_id": "c-7", "revision": revision}
-    return ContactChanged(**values | fields)
+    return contact_changed("c-7", revision, **fields)
 
 
 @pytest.mark.parametrize(

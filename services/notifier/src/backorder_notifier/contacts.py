@@ -107,10 +107,18 @@ def changed(customer: Customer, change: ContactChanged, recorded_at: datetime) -
     )
     if customer.forgotten_at is not None and recorded_at <= customer.forgotten_at:
         return after
-    said = {
-        name: value for name in ("email", "phone", "name", "locale", "timezone") if (value := getattr(change, name))
-    }
-    return replace(after, **said, **{f"{name}_at": change.occurred_at for name in said})
+    at = change.occurred_at
+    if change.email is not None:
+        after = replace(after, email=change.email, email_at=at)
+    if change.phone is not None:
+        after = replace(after, phone=change.phone, phone_at=at)
+    if change.name is not None:
+        after = replace(after, name=change.name, name_at=at)
+    if change.locale is not None:
+        after = replace(after, locale=change.locale, locale_at=at)
+    if change.timezone is not None:
+        after = replace(after, timezone=change.timezone, timezone_at=at)
+    return after
 
 
 def reachable(
@@ -152,16 +160,18 @@ def _is_chosen(contact: Contact, channel: Channel) -> bool:
 
 def _no_address(contact: Contact, channel: Channel, suppressed: Collection[Channel]) -> str | None:
     match channel:
-        case "email" if contact.email is None:
-            return "forgotten" if contact.forgotten else "no_email"
-        case "email" if not is_mail_address(contact.email):
-            return "invalid_email"
-        case "sms" if contact.phone is None:
-            return "forgotten" if contact.forgotten else "no_phone"
+        case "email":
+            if contact.email is None:
+                return "forgotten" if contact.forgotten else "no_email"
+            if not is_mail_address(contact.email):
+                return "invalid_email"
+            return "suppressed" if channel in suppressed else None
+        case "sms":
+            if contact.phone is None:
+                return "forgotten" if contact.forgotten else "no_phone"
+            return "suppressed" if channel in suppressed else None
         case "webhook":
             return None
-        case "email" | "sms":
-            return "suppressed" if channel in suppressed else None
         case _:
             assert_never(channel)
 
