@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -6,15 +7,80 @@ import pytest
 
 from backorder_notifier import migrate
 from backorder_notifier.errors import ConfigurationError
+from tests.notifier.messages import NOON, created
 from tests.notifier.world import World
 
 
 async def test_the_first_time_makes_the_schema_and_the_second_changes_nothing(postgres: Any, tmp_path: Any) -> None:
     world = World("127.0.0.1:1", postgres.create_database(), tmp_path, "smtp://127.0.0.1:1")
-    assert await world.json("migrate", "--check", expect=1) == {"pending": ["0001_first"]}
-    assert await world.json("migrate") == {"applied": ["0001_first"]}
+    names = ["0001_first", "0002_messages"]
+    assert await world.json("migrate", "--check", expect=1) == {"pending": names}
+    assert await world.json("migrate") == {"applied": names}
     assert await world.json("migrate") == {"applied": []}
     assert await world.json("migrate", "--check") == {"pending": []}
+
+
+async def of_the_release_before(postgres: Any, monkeypatch: pytest.MonkeyPatch) -> asyncpg.Connection:
+    """A database as 0001 left it: five orders, each with a delivery in another state, all read to offset 7."""
+    connection = await asyncpg.connect(postgres.create_database())
+    first = migrate.migrations()[:1]
+    with monkeypatch.context() as only_the_first:
+        only_the_first.setattr(migrate, "migrations", lambda: first)
+        await migrate.migrate(connection, NOON)
+    states = ("sent", "failed", "withheld", "due", "waiting_for_contact")
+    for number, state in enumerate(states):
+        order_id = str(number)
+        known = state != "waiting_for_contact"
+        customer_id, email = (f"c-{number % 2}", "ada@example.org") if known else (None, None)
+        await connection.execute(
+            "INSERT INTO orders (order_id, known_at, customer_id, email, locale, timezone, placed_at, deliveries)"
+            " VALUES ($1, $2, $3, $4, 'en', 'UTC', $2, 1)",
+            order_id, NOON if known else None, customer_id, email,
+        )  # fmt: skip
+        settled = NOON if state in {"sent", "failed", "withheld"} else None
+        reason = {"failed": "smtp 550", "withheld": "no_email"}.get(state)
+        delivery_id = await connection.fetchval(
+            "INSERT INTO deliveries (delivery_id, order_id, position, kind, channel, state, reason, due_at,"
+            " recorded_at, settled_at) VALUES (gen_random_uuid(), $1, 1, 'backorder_created', 'email', $2, $3, $4, $4, $5)"
+            " RETURNING delivery_id",
+            order_id, state, reason, NOON, settled,
+        )  # fmt: skip
+        event = created(order_id)
+        await connection.execute(
+            "INSERT INTO updates (event_id, channel, delivery_id, ordinal, occurred_at, event)"
+            " VALUES ($1, 'email', $2, 1, $3, $4)",
+            event.id, delivery_id, NOON, event.model_dump_json(),
+        )  # fmt: skip
+        await connection.execute("INSERT INTO versions VALUES ('backorders', $1, 1, 1)", order_id)
+    await connection.execute("INSERT INTO cursors VALUES ('t.backorders', 0, 7), ('t.orders', 0, 7)")
+    return connection
+
+
+async def test_an_upgrade_keeps_what_was_told_and_what_was_still_to_be_told(
+    postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await of_the_release_before(postgres, monkeypatch)
+    assert [each.name for each in await migrate.migrate(connection, NOON + timedelta(days=1))] == ["0002_messages"]
+    rows = await connection.fetch("SELECT order_id, state, reason, line_no, caused_by FROM updates ORDER BY order_id")
+    assert [tuple(row) for row in rows] == [
+        ("0", "told", None, 1, "0/cause-1"),
+        ("1", "not_told", "smtp 550", 1, "1/cause-1"),
+        ("2", "not_told", "no_email", 1, "2/cause-1"),
+        ("3", "pending", None, 1, "3/cause-1"),
+        ("4", "pending", None, 1, "4/cause-1"),
+    ]
+    # Everything is read again, and it is remembered up to where it had been told.
+    cursors = await connection.fetch("SELECT next_offset, told_below FROM cursors")
+    assert [tuple(row) for row in cursors] == [(0, 7), (0, 7)]
+    assert await connection.fetchval("SELECT upgraded_at FROM upgrades") == NOON + timedelta(days=1)
+    customers = await connection.fetch("SELECT customer_id, unsubscribe_token FROM customers ORDER BY customer_id")
+    assert [row["customer_id"] for row in customers] == ["c-0", "c-1"]
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{22}", row["unsubscribe_token"]) for row in customers)
+    await connection.close()
+
+
+async def test_a_database_that_begins_with_this_release_was_never_upgraded(connection: asyncpg.Connection) -> None:
+    assert await connection.fetchval("SELECT count(*) FROM upgrades") == 0
 
 
 async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(connection: asyncpg.Connection) -> None:

@@ -9,7 +9,7 @@ from importlib.resources import files
 import asyncpg
 
 from backorder_notifier.errors import ConfigurationError
-from backorder_notifier.store import Connection
+from backorder_notifier.statements import Connection
 
 LOCK = 0x626F5F6E6F746966  # "bo_notif": one migration at a time per database
 
@@ -78,6 +78,8 @@ async def migrate(connection: asyncpg.Connection, now: datetime) -> list[Migrati
         todo = await pending(connection)
         for migration in todo:
             async with connection.transaction():
+                # The time as an argument, as everywhere: scripts have no $1.
+                await connection.execute("SELECT set_config('backorder.now', $1, true)", now.isoformat())
                 await connection.execute(migration.sql)
                 await connection.execute(
                     "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES ($1, $2, $3, $4)",

@@ -1,5 +1,4 @@
-"""How SQL is run: one function a statement, named as its file in sql/. Who runs which: store, told_store, delivery_store,
-contact_store, reports."""
+"""How SQL is run: by functions named as their files in sql/, in the modules called …store, and in reports."""
 
 from collections.abc import Iterable
 from functools import cache
@@ -56,3 +55,11 @@ def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
         for column, value in zip(lists, row, strict=True):
             column.append(value)
     return lists
+
+
+def hashable(row: asyncpg.Record) -> list[Any]:
+    """The columns, arrays as tuples."""
+    return [tuple(value) if isinstance(value, list) else value for value in row]
+
+
+_run, _columns, _hashable = run, columns, hashable

@@ -1,8 +1,10 @@
 -- From single events to messages about orders. Locks are taken in this order: cursors → customers → orders → everything
 -- else of those orders.
 --
--- The topics are read again from their start (cursors and versions go): what earlier releases kept is too little to know
--- how an order stands. Events that were told before are recognised by their id and not told again.
+-- The topics are read again from their start: what the release before kept is too little to know how an order stands.
+-- What it told is recognised by the ids of the events and not told again, what it had still to tell is told now, and of
+-- the kinds that it did not know nothing older than the upgrade is told (reason before_upgrade), except dates that
+-- differ from the one told.
 
 -- One row a customer: how to reach them, and what they want. A row with revision 0 has no ContactChanged yet.
 -- …_at: when the customer said so, to be compared with what an order says.
@@ -29,6 +31,7 @@ CREATE TABLE customers (
 ALTER TABLE orders DROP COLUMN withheld;
 ALTER TABLE orders RENAME COLUMN deliveries TO messages;   -- the last messages.position of this order
 ALTER TABLE orders
+    ADD COLUMN placed boolean NOT NULL DEFAULT false,      -- its OrderPlaced is in the dossier
     ADD COLUMN dossier jsonb NOT NULL DEFAULT '{}',        -- what is known of the order: backorder_notifier.dossier
     ADD COLUMN told jsonb NOT NULL DEFAULT '{}',           -- what the customer was last told
     ADD COLUMN tell_at timestamptz;                        -- when to decide next what to tell; null: nothing to decide
@@ -65,8 +68,25 @@ FROM (
     LEFT JOIN customers USING (customer_id)
 ) AS said;
 
+-- How far behind reading is: telling waits until what has happened since is read, so that after an outage, or with a
+-- backlog, one message says how things stand.
+ALTER TABLE cursors
+    ADD COLUMN told_below bigint NOT NULL DEFAULT 0,       -- the release before 0002 had read, and told, so far
+    ADD COLUMN moved_at timestamptz,                       -- when the last batch was taken
+    ADD COLUMN behind_since timestamptz;                   -- since when batches are old; null: they are new
+
+-- When the notifier came to know more kinds. No row: it began with all of them.
+CREATE TABLE upgrades (
+    name text PRIMARY KEY,
+    upgraded_at timestamptz NOT NULL
+);
+INSERT INTO upgrades (name, upgraded_at)
+SELECT '0002_messages', current_setting('backorder.now')::timestamptz
+WHERE EXISTS (SELECT FROM cursors);
+
 ALTER TABLE deliveries RENAME TO old_deliveries;
 ALTER TABLE updates RENAME TO old_updates;
+ALTER INDEX told_in_order RENAME TO old_told_in_order;
 ALTER INDEX deliveries_pkey RENAME TO old_deliveries_pkey;
 ALTER INDEX deliveries_due RENAME TO old_deliveries_due;
 ALTER INDEX deliveries_open RENAME TO old_deliveries_open;
@@ -102,6 +122,7 @@ CREATE TABLE updates (
     event_id text PRIMARY KEY,                             -- or timer:<kind>:<order_id>:<…>
     ordinal bigint GENERATED ALWAYS AS IDENTITY,           -- of one order: the order of applying
     order_id text NOT NULL REFERENCES orders,
+    topic text,                                            -- that brought it, without prefix; null: no topic, a date
     line_no integer,
     kind text,                                             -- null: of no kind that customers are told
     caused_by text NOT NULL,
@@ -149,6 +170,7 @@ CREATE TABLE deliveries (
     CONSTRAINT not_sent_says_why CHECK (state NOT IN ('failed', 'withheld', 'superseded') OR reason IS NOT NULL)
 );
 CREATE INDEX deliveries_due ON deliveries (channel, due_at) WHERE state = 'due';
+CREATE INDEX deliveries_leased ON deliveries (channel, due_at) WHERE lease IS NOT NULL;
 CREATE INDEX deliveries_open ON deliveries (order_id) WHERE state = 'due';
 CREATE INDEX deliveries_newest ON deliveries (recorded_at DESC);
 
@@ -200,23 +222,38 @@ CREATE TABLE availability (
     PRIMARY KEY (location, sku)
 );
 
--- Carry over what earlier releases told, so that it is not told again; what they still had to tell is told anew.
+-- Carry over what was told, and what was still to be told. Whatever the release before withheld or gave up stays untold.
 INSERT INTO updates (
-    event_id, order_id, line_no, kind, caused_by, occurred_at, recorded_at, event, state, reason, decided_at
+    event_id, order_id, topic, line_no, kind, caused_by, occurred_at, recorded_at, event, traceparent, state, reason,
+    decided_at
 )
 SELECT
-    old_updates.event_id, old_deliveries.order_id, (old_updates.event ->> 'line_no')::integer, old_deliveries.kind,
-    old_updates.event ->> 'caused_by', old_updates.occurred_at, old_deliveries.recorded_at, old_updates.event,
-    CASE WHEN old_deliveries.state = 'sent' THEN 'told' ELSE 'not_told' END,
-    CASE WHEN old_deliveries.state = 'sent' THEN NULL ELSE old_deliveries.reason END,
+    old_updates.event_id, old_deliveries.order_id, 'backorders', (old_updates.event ->> 'line_no')::integer,
+    old_deliveries.kind, old_updates.event ->> 'caused_by', old_updates.occurred_at, old_deliveries.recorded_at,
+    old_updates.event, old_deliveries.traceparent,
+    CASE
+        WHEN old_deliveries.state = 'sent' THEN 'told'
+        WHEN old_deliveries.state IN ('failed', 'withheld') THEN 'not_told'
+        ELSE 'pending'
+    END,
+    CASE WHEN old_deliveries.state IN ('failed', 'withheld') THEN old_deliveries.reason END,
     old_deliveries.settled_at
 FROM old_updates
 JOIN old_deliveries USING (delivery_id)
-WHERE old_deliveries.state IN ('sent', 'failed', 'withheld')
 ORDER BY old_deliveries.order_id, old_deliveries.position, old_updates.ordinal;
 DROP TABLE old_updates;
 DROP TABLE old_deliveries;
 UPDATE orders SET messages = 0;
-DELETE FROM cursors;
+
+-- Every known customer has a row, and a token of 22 characters as the service makes them (122 random bits).
+INSERT INTO customers (customer_id, unsubscribe_token)
+SELECT
+    customer_id,
+    rtrim(translate(encode(uuid_send(gen_random_uuid()), 'base64'), '+/', '-_'), '=')
+FROM orders
+WHERE customer_id IS NOT NULL
+GROUP BY customer_id;
+
+UPDATE cursors SET told_below = next_offset, next_offset = 0;
 DELETE FROM versions;
 DELETE FROM parked;
