@@ -34,9 +34,11 @@ ALTER TABLE orders
     ADD COLUMN placed boolean NOT NULL DEFAULT false,      -- its OrderPlaced is in the dossier
     ADD COLUMN dossier jsonb NOT NULL DEFAULT '{}',        -- what is known of the order: backorder_notifier.dossier
     ADD COLUMN told jsonb NOT NULL DEFAULT '{}',           -- what the customer was last told
-    ADD COLUMN tell_at timestamptz;                        -- when to decide next what to tell; null: nothing to decide
+    ADD COLUMN tell_at timestamptz,                        -- when to decide next what to tell; null: nothing to decide
+    ADD COLUMN purged_at timestamptz;                      -- closed for so long that its messages and contact were removed
 CREATE INDEX orders_to_tell ON orders (tell_at) WHERE tell_at IS NOT NULL;
 CREATE INDEX orders_of_customer ON orders (customer_id);
+CREATE INDEX orders_to_purge ON orders (known_at) WHERE purged_at IS NULL AND tell_at IS NULL;
 
 -- How the customer of an order is reached: of what the order says and what the customer says, field by field, what was
 -- said last. Put together when read: so it doesn't matter which topic is read first, and a ContactChanged touches one
