@@ -1,228 +1,142 @@
-"""From what is told to words: subject, text and HTML of a message. Values are data: never compiled, never markup.
+"""From what is told to words: subject, text, HTML and text message. Values are data: never compiled, never markup.
 
-Templates live in templates/<kind>/: subject.txt, text.txt, html.html. They run in Jinja2's sandbox; an undefined name
-is an error rather than a gap in a customer's mail.
+Templates live in templates/<kind>/: subject.txt, text.txt, html.html, sms.txt. They run in Jinja2's sandbox; an
+undefined name is an error rather than a gap in a customer's mail.
 """
 
-import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-from babel.dates import format_date
-from jinja2 import PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from backorder_notifier.updates import BackorderEvent, Kind
-from backorder_schemas import BackorderCancelled, BackorderCreated, BackorderFilled
+from backorder_notifier.catalogs import Direction, Language, choose, load_languages, named, parse
+from backorder_notifier.channel import Recipient
+from backorder_notifier.content import Content
+from backorder_notifier.errors import ConfigurationError
+from backorder_notifier.view import values
+from backorder_notifier.words import Part, Words, zone
 
-LANGUAGE: Final = "en"
-# Joiners that emoji and some scripts need; all other format characters (bidi overrides, zero widths) are dropped.
-_KEPT_FORMAT: Final = frozenset("\u200c\u200d")
+BUILT_IN: Final = Path(__file__).parent / "templates"
+FILES: Final[Mapping[Part, str]] = {
+    "subject": "subject.txt",
+    "text": "text.txt",
+    "html": "html.html",
+    "sms": "sms.txt",
+}
+WIDTH: Final = 76
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One message, ready for a channel."""
+    """One message, ready for every channel. `language` is a tag such as "de"."""
 
     subject: str
     text: str
     html: str
+    sms: str
     language: str
+    direction: Direction
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Whom a message is for, as far as its words need it."""
+class Templates:
+    """All words: compiled once at start, read only afterwards. `folder` is the shop's, whose files go before ours."""
 
-    order_id: str
-    name: str | None
-    timezone: str
-    order_url: str | None
-    delivery: str
-
-
-@dataclass(frozen=True, slots=True)
-class CreatedLine:
-    """Of `quantity_ordered`, what is here, what waits, what will not come. `expected` is a date in words, or None."""
-
-    sku: str
-    quantity: int
-    quantity_ordered: int
-    quantity_allocated: int
-    quantity_waiting: int
-    quantity_other: int
-    expected: str | None
+    folder: Path | None
+    languages: Mapping[str, Language]
+    default_language: str
+    plain: Mapping[str, ImmutableSandboxedEnvironment] = field(repr=False)
+    html: Mapping[str, ImmutableSandboxedEnvironment] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedLine:
-    """`quantity` units arrived or were cancelled; `quantity_waiting` still wait."""
+def load_templates(folder: Path | None = None, *, default_locale: str = "en") -> Templates:
+    """Our templates and catalogs, with those of the shop's `folder` before them.
 
-    sku: str
-    quantity: int
-    quantity_waiting: int
-    arrived_label: str
-
-
-def render(kind: Kind, reader: Reader, events: Sequence[BackorderEvent]) -> Rendered:
-    """The words for events of one kind of one order. Raises ValueError where there is nothing to say."""
-    values = {
-        "order_id": visible(reader.order_id, 200),
-        "name": visible(reader.name, 80) if reader.name else None,
-        "order_url": reader.order_url,
-        "delivery": reader.delivery,
-        "units": units,
-        "number": number,
-        **_values(kind, reader, events),
-    }
-    short = values | {"order_id": visible(reader.order_id, 60)}
-    subject = " ".join(_environment(html=False).get_template(f"{kind}/subject.txt").render(short).split())
-    values["subject"] = subject
-    text = _environment(html=False).get_template(f"{kind}/text.txt").render(values)
-    html = _environment(html=True).get_template(f"{kind}/html.html").render(values)
-    return Rendered(subject, _tidy(text), html, LANGUAGE)
+    `default_locale` is for customers of whose language there are no words. Raises ConfigurationError.
+    """
+    if folder is not None and not folder.is_dir():
+        raise ConfigurationError(f"NOTIFIER_TEMPLATES: there is no folder {folder}")
+    languages = load_languages(folder / "locales" if folder is not None else None)
+    locale = parse(default_locale)
+    default = named(locale, languages) if locale else None
+    if default is None:
+        raise ConfigurationError(f"NOTIFIER_LOCALE_DEFAULT: there are no words of {default_locale}")
+    return Templates(
+        folder,
+        languages,
+        default.name,
+        {name: _environment(folder, language, html=False) for name, language in languages.items()},
+        {name: _environment(folder, language, html=True) for name, language in languages.items()},
+    )
 
 
-def check_templates() -> None:
-    """Compiles every template, so that a broken one stops the start rather than a mail. Raises jinja2.TemplateError."""
-    for html in (False, True):
-        environment = _environment(html=html)
-        for name in environment.list_templates():
-            environment.get_template(name)
+def render(
+    content: Content,
+    recipient: Recipient,
+    templates: Templates,
+    *,
+    shop_name: str | None = None,
+    unsubscribe_url: str | None = None,
+    as_of: datetime | None = None,
+) -> Rendered:
+    """The words of one message.
+
+    `as_of` is when it was composed: a date from before that day is not said to be expected. `unsubscribe_url` is
+    offered on optional kinds only.
+    """
+    language, locale = choose(recipient.locale, templates.languages, templates.default_language)
+
+    def part(name: Part, **more: Any) -> str:
+        words = Words(language, locale, zone(recipient.timezone), name)
+        told = values(content, recipient, words, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of)
+        environments = templates.html if name == "html" else templates.plain
+        return environments[language.name].get_template(f"{content.kind}/{FILES[name]}").render(told | more)
+
+    subject = _one_line(part("subject"))
+    return Rendered(
+        subject=subject,
+        text=_tidy(part("text", subject=subject)),
+        html=part("html", subject=subject).strip() + "\n",
+        sms=_one_line(part("sms")),
+        language=language.name,
+        direction=language.direction,
+    )
 
 
-def _values(kind: Kind, reader: Reader, events: Sequence[BackorderEvent]) -> dict[str, Any]:
-    match kind:
-        case "backorder_created":
-            return _created([event for event in events if isinstance(event, BackorderCreated)], reader)
-        case "backorder_filled":
-            return _filled([event for event in events if isinstance(event, BackorderFilled)])
-        case "backorder_cancelled":
-            return _cancelled([event for event in events if isinstance(event, BackorderCancelled)])
-
-
-def _created(events: Sequence[BackorderCreated], reader: Reader) -> dict[str, Any]:
-    _require(events)
-    stock_lost = any(event.reason == "stock_lost" for event in events)
-    return {
-        "stock_lost": stock_lost,
-        "preorder": all(event.kind == "preorder" for event in events),
-        "begin_to_wait": sum(event.quantity for event in events),
-        "waiting": sum(event.quantity_waiting for event in events),
-        "allocated": sum(event.quantity_allocated for event in events),
-        "ready_label": "Set aside for you" if reader.delivery == "complete" else "Ready now",
-        "lines": [
-            CreatedLine(
-                sku=visible(event.sku, 200),
-                quantity=event.quantity,
-                quantity_ordered=event.quantity_ordered,
-                quantity_allocated=event.quantity_allocated,
-                quantity_waiting=event.quantity_waiting,
-                quantity_other=max(0, event.quantity_ordered - event.quantity_allocated - event.quantity_waiting),
-                expected=day(event.promised_at, reader.timezone),
-            )
-            for event in events
-        ],
-    }
-
-
-def _filled(events: Sequence[BackorderFilled]) -> dict[str, Any]:
-    _require(events)
-    return {
-        "filled": sum(event.quantity for event in events),
-        "waiting": sum(event.quantity_waiting for event in events),
-        "ready": sum(event.quantity for event in events if event.held is None),
-        "held_complete": any(event.held == "complete" for event in events),
-        "held_preorder": any(event.held == "preorder" for event in events),
-        "lines": [
-            ChangedLine(
-                visible(event.sku, 200),
-                event.quantity,
-                event.quantity_waiting,
-                "Ready to ship" if event.held is None else "Set aside for you",
-            )
-            for event in events
-        ],
-    }
-
-
-def _cancelled(events: Sequence[BackorderCancelled]) -> dict[str, Any]:
-    _require(events)
-    return {
-        "cancelled": sum(event.quantity for event in events),
-        "waiting": sum(event.quantity_waiting for event in events),
-        "by_shop": any(event.by == "shop" for event in events),
-        "lines": [
-            ChangedLine(visible(event.sku, 200), event.quantity, event.quantity_waiting, "Cancelled")
-            for event in events
-        ],
-    }
-
-
-def _require(events: Sequence[BackorderEvent]) -> None:
-    if not events:
-        raise ValueError("a message without an event of its kind")
-
-
-def visible(text: str, longest: int) -> str:
-    """Text of others on one line: no controls, no line breaks, nothing that turns the direction of what follows."""
-    kept = []
-    for character in text:
-        category = unicodedata.category(character)
-        if category == "Cf" and character not in _KEPT_FORMAT:
-            continue
-        kept.append(" " if category[0] in "ZC" and category != "Cf" else character)
-    line = " ".join("".join(kept).split())
-    return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def units(count: int) -> str:
-    return "1 unit" if count == 1 else f"{number(count)} units"
-
-
-def number(count: int) -> str:
-    return f"{count:,}"
-
-
-def day(moment: datetime | None, timezone: str) -> str | None:
-    """The calendar day in the customer's zone (UTC where the zone is none we know), in words."""
-    if moment is None:
-        return None
-    try:
-        there = moment.astimezone(_zone(timezone))
-    except OverflowError:  # at an end of the calendar, which some suppliers send for "not known"
-        there = moment
-    return str(format_date(there, format="long", locale=LANGUAGE))
-
-
-@lru_cache(maxsize=1000)  # names come from outside
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return ZoneInfo("UTC")
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _tidy(text: str) -> str:
-    """No more than one empty line in a row, none at the ends."""
+    """Long lines broken at spaces, no more than one empty line in a row, none at the ends."""
     lines: list[str] = []
     for line in text.strip().splitlines():
-        if line.strip() or (lines and lines[-1]):
-            lines.append(line.rstrip())
+        if line.strip():
+            indent = line[: len(line) - len(line.lstrip())]
+            # What has no space is never broken: it may be a link.
+            lines += textwrap.wrap(
+                line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            )
+        elif lines and lines[-1]:
+            lines.append("")
     return "\n".join(lines) + "\n"
 
 
-@cache
-def _environment(*, html: bool) -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
-        loader=PackageLoader("backorder_notifier", "templates"),
+def _environment(folder: Path | None, language: Language, *, html: bool) -> ImmutableSandboxedEnvironment:
+    environment = ImmutableSandboxedEnvironment(
+        loader=ChoiceLoader([FileSystemLoader(path) for path in (folder, BUILT_IN) if path is not None]),
+        extensions=["jinja2.ext.i18n"],
         undefined=StrictUndefined,
         autoescape=html,
         trim_blocks=True,
         lstrip_blocks=True,
-        keep_trailing_newline=False,
+        auto_reload=False,
     )
+    install: Callable[..., None] = environment.install_gettext_translations  # type: ignore[attr-defined]
+    install(language.translations, newstyle=True)
+    return environment

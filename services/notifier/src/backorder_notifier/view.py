@@ -1,0 +1,115 @@
+"""From what is told to the values that templates may use: sums, days in words, lines, shipments."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from backorder_notifier.channel import Recipient
+from backorder_notifier.cleaning import is_greetable, safe_url, visible
+from backorder_notifier.content import Content, ContentLine, Shipment
+from backorder_notifier.kinds import OPTIONAL
+from backorder_notifier.lines import has_moved, is_overdue, line_view
+from backorder_notifier.words import Words
+
+SHORT_URL = 70  # a longer one would crowd out the words of a text message
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentView:
+    carrier: str | None
+    tracking_number: str | None
+    tracking_url: str | None
+    delivered_on: str | None
+
+
+def values(
+    content: Content,
+    recipient: Recipient,
+    words: Words,
+    *,
+    shop_name: str | None,
+    unsubscribe_url: str | None,
+    as_of: datetime | None,
+) -> dict[str, Any]:
+    """What every template of this part may name. Text of others is marked (`Words.mark`) already."""
+    lines = content.lines
+    waiting = [line for line in lines if line.waiting]
+    due = [line for line in waiting if _is_due(line, content, words)]
+    fresh = {line.line_no: max(0, line.created - line.lost) for line in lines}
+    moved = [line for line in waiting if has_moved(line)]
+    name = visible(recipient.name, 80) if recipient.name else ""
+    order_url = safe_url(content.order_url)
+    to_come = _days(waiting, content, words, as_of)
+    delivered = [shipment.delivered_at for shipment in content.shipments if shipment.delivered_at is not None]
+    return {
+        "kind": content.kind,
+        "order": words.mark(content.order_id, {"subject": 60, "sms": 40}.get(words.part, 200)),
+        "order_url": order_url,
+        "short_order_url": order_url if order_url and len(order_url) <= SHORT_URL else None,
+        "name": words.mark(name) if name and is_greetable(name) else None,
+        "shop_name": words.mark(shop_name, 80) if shop_name else None,
+        "unsubscribe_url": safe_url(unsubscribe_url) if content.kind in OPTIONAL else None,
+        "late": content.late,
+        "complete": content.delivery == "complete",
+        "preorder": any(fresh.values()) and all(line.preorder for line in lines if fresh[line.line_no]),
+        "lines": [line_view(line, content, words, as_of) for line in lines],
+        "shipments": [_shipment(shipment, words) for shipment in content.shipments],
+        # News, in units.
+        "lost": sum(line.lost for line in lines),
+        "rejected": sum(line.rejected for line in lines),
+        "cancelled_by_shop": sum(line.cancelled for line in lines if line.cancelled_by == "shop"),
+        "cancelled_by_customer": sum(line.cancelled for line in lines if line.cancelled_by != "shop"),
+        "cancelled": sum(line.cancelled for line in lines),
+        "shipped_now": sum(line.shipped_now for line in lines),
+        "filled": sum(line.filled for line in lines),
+        "filled_ready": sum(line.filled for line in lines if line.held is None),
+        "filled_complete": sum(line.filled for line in lines if line.held == "complete"),
+        "filled_preorder": sum(line.filled for line in lines if line.held == "preorder"),
+        "created": sum(fresh.values()),
+        "later": sum(line.waiting for line in moved if line.move == "later"),
+        "earlier": sum(line.waiting for line in moved if line.move == "earlier"),
+        "appeared": sum(line.waiting for line in moved if line.move == "appeared"),
+        "date_lost": sum(line.waiting for line in moved if line.move == "lost"),
+        "due": sum(line.waiting for line in due or waiting),
+        # How things stand.
+        "waiting": sum(line.waiting for line in waiting),
+        "ready": sum(max(0, (line.ready or 0) - line.shipped - line.filled) for line in lines if not line.shipped_now),
+        "due_on": words.day(content.due_on),
+        "delivered_on": words.day(max(delivered)) if delivered else None,
+        "new_day": _only(_days(moved, content, words, as_of), words),
+        "expected": _only(to_come, words),
+        "first_expected": words.day(min((day for day in to_come if day is not None), default=None)),
+        "number": words.number,
+        "language": words.language.name,
+        "direction": words.language.direction,
+        "start": "right" if words.language.direction == "rtl" else "left",
+        "end": "left" if words.language.direction == "rtl" else "right",
+    }
+
+
+def _is_due(line: ContentLine, content: Content, words: Words) -> bool:
+    if content.due_on is None:
+        return False
+    due = words.day_of(content.due_on)
+    return any(moment is not None and words.day_of(moment) == due for moment in (line.expected, line.previous))
+
+
+def _days(lines: list[ContentLine], content: Content, words: Words, as_of: datetime | None) -> list[datetime | None]:
+    return [None if is_overdue(line, content, words, as_of) else line.expected for line in lines]
+
+
+def _only(moments: list[datetime | None], words: Words) -> str | None:
+    """The day in words, where it is the same for all."""
+    known = [moment for moment in moments if moment is not None]
+    if len(known) < len(moments) or len({words.day_of(moment) for moment in known}) != 1:
+        return None
+    return words.day(known[0])
+
+
+def _shipment(shipment: Shipment, words: Words) -> ShipmentView:
+    return ShipmentView(
+        carrier=words.mark(shipment.carrier, 80) if shipment.carrier else None,
+        tracking_number=words.mark(shipment.tracking_number, 100) if shipment.tracking_number else None,
+        tracking_url=safe_url(shipment.tracking_url),
+        delivered_on=words.day(shipment.delivered_at),
+    )
