@@ -113,6 +113,7 @@ def test_the_policy_is_read_from_the_settings(monkeypatch: pytest.MonkeyPatch) -
         CHANNELS="sms, email",
         SMS_PROVIDER="generic",
         SMS_URL="https://sms.example.org/send",
+        SMS_TOKEN="hunter2",
         SMS_FROM="Shop",
         KINDS_OFF="feedback_request,delivered",
         DEBOUNCE='{"promise_changed": {"quiet": "PT5M", "at_most": "PT1H"},'
@@ -187,6 +188,8 @@ def test_a_default_debounce_is_for_the_kinds_that_have_none_of_their_own(monkeyp
         ("SMS_URL", "http://sms.example.org", "clear text"),
         ("SMS_FROM", "A very long shop name", "up to 11 letters"),
         ("WEBHOOK_URL", "ftp://crm.example.org", "should be https"),
+        ("WEBHOOK_URL", "http://crm.example.org", "only for networks in NOTIFIER_WEBHOOK_ALLOWED_NETWORKS"),
+        ("WEBHOOK_URL", "https://10.1.2.3/hook", "an address that is not public"),
         ("WEBHOOK_SECRET", "hunter2", "should be whsec_ and 24 to 64 bytes"),
         ("WEBHOOK_SECRET", "whsec_aHVudGVyMg==", "should be whsec_ and 24 to 64 bytes"),
         ("WEBHOOK_SECRET", ",".join([KEY] * 3), "while one replaces the other"),
@@ -230,7 +233,7 @@ def test_gateways_are_read_with_their_secrets(monkeypatch: pytest.MonkeyPatch) -
         WEBHOOK_ALLOWED_NETWORKS="10.1.0.0/16, fd00::/8",
     )
     assert settings.sms == SmsGateway("twilio", None, "AC1", "hunter2", "+4915112345678")
-    assert [len(secret) for secret in settings.webhook.secrets] == [24, 28]
+    assert settings.webhook.secrets == (KEY, OTHER_KEY)
     assert settings.webhook.allowed_networks == (ip_network("10.1.0.0/16"), ip_network("fd00::/8"))
     everything = repr([shown(settings), settings.sms, settings.webhook])
     assert "hunter2" not in everything

@@ -50,7 +50,7 @@ class SmsGateway:
     provider: SmsProvider
     url: str | None = field(repr=False)  # which may have a key in it
     account: str | None
-    token: str | None = field(repr=False)
+    token: str = field(repr=False)
     sender: str
 
 
@@ -59,7 +59,7 @@ class WebhookTarget:
     """Who is told by webhook. Signed with every secret (two while one replaces the other)."""
 
     url: str = field(repr=False)  # which may have a key in it
-    secrets: tuple[bytes, ...] = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     allowed_networks: tuple[Network, ...]
 
 
@@ -127,6 +127,13 @@ def database_url(url: str) -> None:
 
 def web_url(url: str) -> None:
     """https anywhere; http only to this machine: what goes over it is of customers."""
+    any_web_url(url)
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("http:// is clear text and only for a server on this machine: use https://")
+
+
+def any_web_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -134,8 +141,6 @@ def web_url(url: str) -> None:
         raise ValueError("is not a URL such as https://shop.example.org") from None
     if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
         raise ValueError("should be https://host/path")
-    if parts.scheme == "http" and not is_loopback(host):
-        raise ValueError("http:// is clear text and only for a server on this machine: use https://")
     if parts.username or parts.password:
         raise ValueError("has a user name or password in it, which listings and logs would show")
     if parts.fragment:
@@ -199,9 +204,9 @@ def networks(value: Any) -> Any:
         raise ValueError("should be networks such as 10.1.0.0/16 or 192.168.7.4/32, separated by commas") from None
 
 
-def webhook_secrets(text: str) -> tuple[bytes, ...]:
-    """ "whsec_<base64>", or two of them: the keys (Standard Webhooks: 24 to 64 bytes)."""
-    keys = []
+def webhook_secrets(text: str) -> tuple[str, ...]:
+    """ "whsec_<base64>", or two of them (Standard Webhooks: keys of 24 to 64 bytes)."""
+    secrets = []
     for part in listed(text):
         try:
             key = b64decode(part.removeprefix("whsec_"), validate=True)
@@ -209,10 +214,10 @@ def webhook_secrets(text: str) -> tuple[bytes, ...]:
             key = b""
         if not part.startswith("whsec_") or not 24 <= len(key) <= 64:
             raise ValueError("should be whsec_ and 24 to 64 bytes in base64: whsec_$(openssl rand -base64 32)")
-        keys.append(key)
-    if not 1 <= len(keys) <= 2:
+        secrets.append(part)
+    if not 1 <= len(secrets) <= 2:
         raise ValueError("should be one secret, or two separated by a comma while one replaces the other")
-    return tuple(keys)
+    return tuple(secrets)
 
 
 def sms_sender(text: str) -> None:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, Secr
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from backorder_notifier import setting_values as read
+from backorder_notifier.addresses import webhook_url as may_be_reached
 from backorder_notifier.errors import ConfigurationError
 from backorder_notifier.kinds import KINDS, Channel, Kind
 from backorder_notifier.policy import Debounce, Policy, QuietHours
@@ -114,7 +115,7 @@ class Settings(BaseSettings):
     sms_account: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")] | None = None
     sms_token: SecretStr | None = None
     sms_from: Annotated[str, _checked(read.sms_sender)] | None = None
-    webhook_url: Annotated[str, _checked(read.web_url)] | None = None
+    webhook_url: Annotated[str, _checked(read.any_web_url)] | None = None
     webhook_secret: Annotated[SecretStr, _checked(read.webhook_secrets)] | None = None
     webhook_allowed_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(read.networks)] = ()
     email_per_second: PerSecond = 50
@@ -177,7 +178,7 @@ class Settings(BaseSettings):
             provider=_given(self.sms_provider, "SMS_PROVIDER"),
             url=self.sms_url,
             account=self.sms_account,
-            token=None if self.sms_token is None else self.sms_token.get_secret_value(),
+            token=_given(self.sms_token, "SMS_TOKEN").get_secret_value(),
             sender=_given(self.sms_from, "SMS_FROM"),
         )
 
@@ -239,6 +240,11 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield f"{PREFIX}KEEP_DAYS: should be more than {PREFIX}FEEDBACK_DAYS"
     if "sms" in settings.channels:
         yield from _sms_contradictions(settings)
+    if settings.webhook_url is not None:
+        try:
+            may_be_reached(settings.webhook_url, settings.webhook_allowed_networks)
+        except ValueError as problem:
+            yield f"{PREFIX}WEBHOOK_URL: {problem}"
     if "webhook" in settings.channels:
         for name in ("webhook_url", "webhook_secret"):
             if getattr(settings, name) is None:
@@ -246,10 +252,10 @@ def _contradictions(settings: Settings) -> Iterator[str]:
 
 
 def _sms_contradictions(settings: Settings) -> Iterator[str]:
-    needed = ["sms_provider", "sms_from"]
+    needed = ["sms_provider", "sms_token", "sms_from"]
     match settings.sms_provider:
         case "twilio":
-            needed += ["sms_account", "sms_token"]
+            needed += ["sms_account"]
         case "generic":
             needed += ["sms_url"]
         case None:
