@@ -50,6 +50,16 @@ PROVIDER_UP = Gauge(
     ["channel"],
     registry=REGISTRY,
 )
+DECIDED = Counter(
+    "backorder_notifier_decided_total", "What was decided about events that may concern a customer",
+    ["kind", "state", "reason"], registry=REGISTRY,
+)  # fmt: skip
+TELLING_FAILED = Counter(
+    "backorder_notifier_telling_failed_total", "Orders that could not be decided on: look at the log", registry=REGISTRY
+)
+TELLING_SECONDS = Histogram(
+    "backorder_notifier_telling_seconds", "One round of deciding", buckets=SECONDS, registry=REGISTRY
+)
 DELIVERIES = Gauge("backorder_notifier_deliveries", "Deliveries not settled yet", ["state"], registry=REGISTRY)
 OLDEST_DUE_SECONDS = Gauge(
     "backorder_notifier_oldest_due_seconds", "Age of the oldest delivery not settled", registry=REGISTRY

@@ -1,0 +1,106 @@
+"""What the teller knows of an order when it decides: from rows to what `telling` takes. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from pydantic import TypeAdapter
+
+from backorder_notifier.contacts import Contact, reachable, suppression_key
+from backorder_notifier.decided import TOLD
+from backorder_notifier.dossier import Dossier, Event, ToldLine
+from backorder_notifier.kinds import Kind
+from backorder_notifier.policy import Policy
+from backorder_notifier.telling import OrderView, Pending
+from backorder_notifier.told_store import OpenRow, TellingRow, UpdateRow
+
+TIMER: Final = "timer:"
+_EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was read for a round, by order where it differs."""
+
+    contacts: Mapping[str, Contact]
+    suppressed: frozenset[tuple[str, str]]
+    updates: Mapping[str, Sequence[UpdateRow]]
+    losses: Mapping[str, set[tuple[int | None, str]]]
+    sent_today: Mapping[str, int]
+    withdrawable: Mapping[str, Sequence[OpenRow]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One order, parsed."""
+
+    row: TellingRow
+    dossier: Dossier
+    told: dict[int, ToldLine]
+    pending: tuple[Pending, ...]
+
+
+def case_of(row: TellingRow, known: Known) -> Case:
+    dossier = Dossier.model_validate_json(row.dossier)
+    pending = []
+    for update in known.updates.get(row.order_id, ()):
+        if update.event_id.startswith(TIMER):
+            dossier = _not_reminded(dossier, update)
+        else:
+            event = _EVENT.validate_json(update.event)
+            pending.append(
+                Pending(
+                    update.event_id, update.ordinal, update.line_no, cast("Kind", update.kind), update.caused_by,
+                    update.occurred_at, update.recorded_at, event, update.traceparent,
+                )
+            )  # fmt: skip
+    return Case(row, dossier, TOLD.validate_json(row.told), tuple(pending))
+
+
+def _not_reminded(dossier: Dossier, timer: UpdateRow) -> Dossier:
+    """The order as if this had not been told: it is decided again whether it is to be."""
+    if timer.kind == "feedback_request":
+        return dossier.model_copy(update={"feedback_decided": False})
+    mark = "reminded" if timer.kind == "promise_approaching" else "missed"
+    lines = {
+        line_no: line.model_copy(update={mark: None}) if timer.line_no in {None, line_no} else line
+        for line_no, line in dossier.lines.items()
+    }
+    return dossier.model_copy(update={"lines": lines})
+
+
+def view_of(case: Case, known: Known, policy: Policy, sent_now: int) -> OrderView:
+    row, contact = case.row, known.contacts[case.row.order_id]
+    suppressed = [
+        channel for channel in policy.channels if (channel, suppression_key(channel, contact)) in known.suppressed
+    ]
+    return OrderView(
+        order_id=row.order_id,
+        customer_id=row.customer_id,
+        timezone=contact.timezone,
+        delivery=row.delivery or "split",
+        order_url=row.order_url,
+        dossier=case.dossier,
+        told=case.told,
+        sent_today=known.sent_today.get(row.order_id, 0) + sent_now,
+        optional_kinds=contact.optional_kinds,
+        reachable=reachable(contact, policy.channels, suppressed, optional=True),
+        already_told=frozenset(known.losses.get(row.order_id, ())),
+    )
+
+
+def alternatives(case: Case) -> Iterator[tuple[str, str]]:
+    """(location, SKU) of all that might be offered instead."""
+    for line in case.dossier.lines.values():
+        for sku in line.substitutes:
+            yield line.location, sku
+    for each in case.pending:
+        for sku in getattr(each.event, "substitutes", ()):
+            yield each.event.location, sku
+
+
+def skus_of(case: Case) -> Iterator[str]:
+    for line in case.dossier.lines.values():
+        yield line.sku
+    for _, sku in alternatives(case):
+        yield sku

@@ -1,0 +1,7 @@
+-- Takes back deliveries that nobody has in hand: they are locked, and known to be free. What a newer message says
+-- replaces them.
+-- $1 uuid[] delivery ids, $2 text[] reasons, $3 timestamptz now.
+UPDATE deliveries
+SET state = 'superseded', reason = batch.reason, settled_at = $3::timestamptz, lease = NULL
+FROM unnest($1::uuid[], $2::text[]) AS batch (delivery_id, reason)
+WHERE deliveries.delivery_id = batch.delivery_id AND deliveries.state = 'due'

@@ -1,0 +1,292 @@
+"""Decides what customers are told: orders whose time has come, each with all its news, in one transaction.
+
+What to say is decided by `telling` (pure); here the rows are locked, read, and written set-wise: however many orders
+are decided on, the number of statements is the same.
+"""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from backorder_notifier import store, told_store
+from backorder_notifier.cases import Known, alternatives, case_of, skus_of, view_of
+from backorder_notifier.clock import Clock
+from backorder_notifier.contacts import suppression_key
+from backorder_notifier.decided import Decided
+from backorder_notifier.errors import describe, is_not_ready
+from backorder_notifier.fail_points import reached
+from backorder_notifier.policy import Policy
+from backorder_notifier.statements import Connection
+from backorder_notifier.telemetry import DECIDED, TELLING_FAILED, TELLING_SECONDS, logger, timed
+from backorder_notifier.telling import compose
+from backorder_notifier.timing import local_midnight
+from backorder_notifier.told_store import DueRow, OpenRow, TellingRow
+
+log = logger("teller")
+
+LIMIT: Final = 200
+"""Orders decided on in one transaction."""
+_IN_HAND: Final = timedelta(seconds=1)  # until a sender that has the order's message is asked again
+_AFTER_FAILURE: Final = timedelta(minutes=1)
+_POLL_SECONDS: Final = 1.0  # other processes record news too
+_BUSY_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 15.0
+
+
+@dataclass(slots=True)
+class TellReport:
+    """What a round did. `looked_at`: orders decided on; `open`: orders whose message a sender has in hand just now."""
+
+    looked_at: int = 0
+    open: int = 0
+    messages: int = 0
+    due: int = 0
+    to_publish: int = 0
+    verdicts: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # kind, state, reason
+    failed: list[str] = field(default_factory=list)
+    more: bool = False
+
+    def add(self, other: "TellReport") -> None:
+        self.looked_at += other.looked_at
+        self.open += other.open
+        self.messages += other.messages
+        self.due += other.due
+        self.to_publish += other.to_publish
+        self.verdicts.update(other.verdicts)
+        self.failed += other.failed
+
+
+async def tell_due(connection: Connection, policy: Policy, now: datetime, limit: int = LIMIT) -> TellReport:
+    """Decide on the orders whose time has come, at most `limit` of them, the longest due first.
+
+    Raises what the database raises while it is away, with nothing changed. An order that can't be decided on, be it for
+    a bug or for a value that can't be stored, is found by halving, reported in `failed`, and tried again in a minute.
+    """
+    candidates = await told_store.orders_to_tell(connection, now, limit)
+    report = await _tell(connection, candidates, policy, now) if candidates else TellReport()
+    report.more = len(candidates) == limit
+    return report
+
+
+async def _tell(connection: Connection, candidates: Sequence[DueRow], policy: Policy, now: datetime) -> TellReport:
+    try:
+        async with connection.transaction():
+            report = await _tell_once(connection, candidates, policy, now)
+            reached("teller.before_commit")
+    except Exception as error:
+        if is_not_ready(error):
+            raise
+        if len(candidates) == 1:
+            order_id = candidates[0].order_id
+            _complain(order_id, error)
+            async with connection.transaction():
+                await _give_up_for_now(connection, [order_id], now)
+            return TellReport(failed=[order_id])
+        half = len(candidates) // 2
+        report = await _tell(connection, candidates[:half], policy, now)
+        report.add(await _tell(connection, candidates[half:], policy, now))
+        return report
+    reached("teller.after_commit")
+    return report
+
+
+async def _give_up_for_now(connection: Connection, order_ids: Sequence[str], now: datetime) -> None:
+    await told_store.tell_later(connection, dict.fromkeys(order_ids, now + _AFTER_FAILURE))
+    await told_store.note_undecided(connection, order_ids, "telling_failed")
+
+
+def _complain(order_id: str, error: Exception) -> None:
+    TELLING_FAILED.inc()
+    log.error("telling_failed", order_id=order_id, **describe(error))
+
+
+async def _tell_once(connection: Connection, candidates: Sequence[DueRow], policy: Policy, now: datetime) -> TellReport:
+    """Locks customers, then orders, then open deliveries; reads; decides; writes. In the caller's transaction."""
+    report = TellReport()
+    with_customer = {row.customer_id for row in candidates if row.has_customer}
+    customers = await told_store.lock_customers_to_tell(connection, with_customer)
+    order_ids = [row.order_id for row in candidates if not row.has_customer or row.customer_id in customers]
+    orders = await told_store.lock_orders_to_tell(connection, order_ids, now)
+    if not orders:
+        return report
+    open_deliveries = await told_store.lock_open_deliveries(connection, [row.order_id for row in orders], now)
+    # The shop's own system gets each message: its delivery stays where the customer has read the message already, for
+    # then what it told is not told again.
+    withdrawable = [row for row in open_deliveries if not (row.channel == "webhook" and row.reached)]
+    held = {row.order_id for row in withdrawable if row.held}
+    if held:
+        await told_store.tell_later(connection, dict.fromkeys(sorted(held), now + _IN_HAND))
+        report.open = len(held)
+        orders = [row for row in orders if row.order_id not in held]
+        if not orders:
+            return report
+
+    known = await _read(connection, orders, [row for row in withdrawable if row.order_id not in held], policy, now)
+    decided, failed = await _decide(connection, orders, known, policy, now)
+    await _write(connection, decided, now, report)
+    if failed:
+        await _give_up_for_now(connection, failed, now)
+        report.failed += failed
+    return report
+
+
+async def _read(
+    connection: Connection, orders: Sequence[TellingRow], withdrawable: Sequence[OpenRow], policy: Policy, now: datetime
+) -> Known:
+    order_ids = [row.order_id for row in orders]
+    given_back = sorted({row.message_id for row in withdrawable if not row.reached})
+    contacts = await told_store.contacts_to_tell(connection, order_ids)
+    addresses = {
+        (str(channel), address)
+        for contact in contacts.values()
+        for channel in policy.channels
+        if (address := suppression_key(channel, contact)) is not None
+    }
+    suppressed = await told_store.suppressed_addresses(connection, addresses)
+    since = [(row.order_id, row.customer_id, local_midnight(now, contacts[row.order_id].timezone)) for row in orders]
+    of_order: dict[str, list[OpenRow]] = {}
+    for row in withdrawable:
+        of_order.setdefault(row.order_id, []).append(row)
+    return Known(
+        contacts,
+        frozenset(suppressed),
+        await told_store.updates_to_decide(connection, order_ids, given_back),
+        await told_store.told_losses(connection, order_ids, given_back),
+        await told_store.count_messages(connection, since, given_back),
+        of_order,
+    )
+
+
+async def _decide(
+    connection: Connection, orders: Sequence[TellingRow], known: Known, policy: Policy, now: datetime
+) -> tuple[Decided, list[str]]:
+    """The decisions, and orders that none could be made about."""
+    failed = []
+    cases = []
+    for row in orders:
+        try:
+            cases.append(case_of(row, known))
+        except Exception as error:
+            _complain(row.order_id, error)
+            failed.append(row.order_id)
+    titles = await told_store.titles(connection, {sku for case in cases for sku in skus_of(case)})
+    stock = await told_store.in_stock(connection, {pair for case in cases for pair in alternatives(case)})
+    decided = Decided()
+    sent_now: Counter[str] = Counter()
+    for case in cases:
+        try:
+            decision = compose(
+                view_of(case, known, policy, sent_now[case.row.customer_id]), case.pending, titles,
+                lambda location, sku: (location, sku) in stock, policy, now,
+            )  # fmt: skip
+            decided.add(
+                case.row, decision, known.updates.get(case.row.order_id, ()),
+                known.withdrawable.get(case.row.order_id, ()),
+            )  # fmt: skip
+        except Exception as error:
+            _complain(case.row.order_id, error)
+            failed.append(case.row.order_id)
+            continue
+        if decision.message is not None and decision.message.due_at:
+            sent_now[case.row.customer_id] += 1
+    return decided, failed
+
+
+async def _write(connection: Connection, decided: Decided, now: datetime, report: TellReport) -> None:
+    if decided.withdrawn:
+        await told_store.withdraw_deliveries(connection, decided.withdrawn, now)
+    if decided.unsaid:
+        await told_store.withdraw_timers(connection, sorted(decided.unsaid), now)
+    new: set[UUID] = set()
+    if decided.messages:
+        await told_store.record_messages(connection, now, decided.messages)
+        new = await told_store.record_message_deliveries(connection, now, decided.deliveries)
+    if decided.verdicts:
+        await told_store.decide_updates(connection, now, decided.verdicts)
+    if decided.timers:
+        await told_store.record_timers(connection, now, decided.timers)
+    orders, outcomes = decided.outcomes(new, now)
+    await told_store.save_told_orders(connection, orders)
+    if outcomes:
+        await store.append_outbox(connection, outcomes)
+    report.looked_at += len(orders)
+    report.messages += len(decided.messages)
+    report.due += sum(each.state == "due" and each.delivery_id in new for each in decided.deliveries)
+    report.to_publish += len(outcomes)
+    report.verdicts.update(decided.counts)
+
+
+def count_and_log(report: TellReport) -> None:
+    """The metrics of a committed round."""
+    for (kind, state, reason), count in report.verdicts.items():
+        DECIDED.labels(kind, state, reason).inc(count)
+    if report.messages:
+        log.debug("told", orders=report.looked_at, messages=report.messages)
+
+
+class Teller:
+    """The teller of one process: decides as soon as an order's time comes. Several may run side by side."""
+
+    def __init__(self, pool: asyncpg.Pool, policy: Policy, clock: Clock, told: Callable[[TellReport], None]) -> None:
+        self._pool = pool
+        self._policy = policy
+        self._clock = clock
+        self._told = told
+        self._work = asyncio.Event()
+        self._stopping = False
+
+    def poke(self) -> None:
+        """News came, or a message was sent: an order's time may be another now."""
+        self._work.set()
+
+    def stop(self) -> None:
+        """`run` returns when the round in hand is over."""
+        self._stopping = True
+        self._work.set()
+
+    async def run(self) -> None:
+        failures = 0
+        while not self._stopping:
+            self._work.clear()
+            try:
+                pause = await self._round()
+                failures = 0
+            except Exception as error:
+                failures += 1
+                if not is_not_ready(error):
+                    log.error("telling_stopped", tries=failures, **describe(error))
+                elif failures in {1, 10} or failures % 100 == 0:
+                    log.warning("not_ready", tries=failures, **describe(error))
+                pause = min(_LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
+                self._work.clear()  # a poke says that there is work, not that the world is ready
+            await self._sleep(pause)
+
+    async def _round(self) -> float:
+        """Decide on what is due. Returns how long nothing will be."""
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            with timed(TELLING_SECONDS):
+                report = await tell_due(connection, self._policy, now)
+            count_and_log(report)
+            self._told(report)
+            if report.more and report.looked_at:
+                return 0
+            next_at = await told_store.next_tell_at(connection)
+        if next_at is None:
+            return _POLL_SECONDS
+        # One whose time has come and that is still there belongs to another teller at this moment.
+        return min(_POLL_SECONDS, max(_BUSY_SECONDS, (next_at - self._clock()).total_seconds()))
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._work.wait()
+        except TimeoutError:
+            pass
