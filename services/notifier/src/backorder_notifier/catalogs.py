@@ -117,7 +117,9 @@ def _language(name: str, catalogs: list[Catalog], known: set[str | tuple[str, ..
 
 
 def _is_whole(string: str | tuple[str, ...] | list[str] | None) -> bool:
-    return bool(string) and (isinstance(string, str) or all(string))
+    if not string:
+        return False
+    return isinstance(string, str) or all(string)
 
 
 def _compiled(catalog: Catalog) -> NullTranslations:

@@ -89,6 +89,7 @@ def _facts(
         facts.append(Fact(label, words.number(count), strong))
 
     say, complete = words.say, content.delivery == "complete"
+    is_new = line.created > line.lost or content.kind in {"backorder_created", "backorder_rejected"}
     if line.ordered is not None:
         units(say("Ordered"), line.ordered)
     if earlier := max(0, line.shipped - line.shipped_now):
@@ -100,7 +101,8 @@ def _facts(
         held = line.held is not None
         units(say("Arrived, set aside for you") if held else say("Arrived, ready to ship"), line.filled, strong=True)
     ready = max(0, (line.ready or 0) - line.shipped - line.filled)
-    if ready and not line.shipped_now:
+    # What waits for the rest of the order, and what a new order gets at once; later on it may have left long ago.
+    if ready and (complete or line.held or is_new):
         units(say("Set aside for you") if complete or line.held else say("Ready now"), ready)
     if line.lost:
         units(say("Waiting again"), line.lost, strong=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -18,6 +18,7 @@ from backorder_notifier.catalogs import Direction, Language, choose, load_langua
 from backorder_notifier.channel import Recipient
 from backorder_notifier.content import Content
 from backorder_notifier.errors import ConfigurationError
+from backorder_notifier.shop import Shop, read_shop
 from backorder_notifier.view import values
 from backorder_notifier.words import Part, Words, zone
 
@@ -48,6 +49,7 @@ class Templates:
     """All words: compiled once at start, read only afterwards. `folder` is the shop's, whose files go before ours."""
 
     folder: Path | None
+    shop: Shop
     languages: Mapping[str, Language]
     default_language: str
     plain: Mapping[str, ImmutableSandboxedEnvironment] = field(repr=False)
@@ -68,6 +70,7 @@ def load_templates(folder: Path | None = None, *, default_locale: str = "en") ->
         raise ConfigurationError(f"NOTIFIER_LOCALE_DEFAULT: there are no words of {default_locale}")
     return Templates(
         folder,
+        read_shop(folder / "shop.toml") if folder is not None else Shop(),
         languages,
         default.name,
         {name: _environment(folder, language, html=False) for name, language in languages.items()},
@@ -89,23 +92,39 @@ def render(
     `as_of` is when it was composed: a date from before that day is not said to be expected. `unsubscribe_url` is
     offered on optional kinds only.
     """
-    language, locale = choose(recipient.locale, templates.languages, templates.default_language)
-
-    def part(name: Part, **more: Any) -> str:
-        words = Words(language, locale, zone(recipient.timezone), name)
-        told = values(content, recipient, words, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of)
-        environments = templates.html if name == "html" else templates.plain
-        return environments[language.name].get_template(f"{content.kind}/{FILES[name]}").render(told | more)
-
-    subject = _one_line(part("subject"))
+    written = write(content, recipient, templates, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of)
+    language, _ = choose(recipient.locale, templates.languages, templates.default_language)
     return Rendered(
-        subject=subject,
-        text=_tidy(part("text", subject=subject)),
-        html=part("html", subject=subject).strip() + "\n",
-        sms=_one_line(part("sms")),
+        subject=_one_line(written["subject"]),
+        text=_tidy(written["text"]),
+        html=written["html"].strip() + "\n",
+        sms=_one_line(written["sms"]),
         language=language.name,
         direction=language.direction,
     )
+
+
+def write(
+    content: Content,
+    recipient: Recipient,
+    templates: Templates,
+    *,
+    shop_name: str | None,
+    unsubscribe_url: str | None,
+    as_of: datetime | None,
+) -> dict[Part, str]:
+    """The parts as the templates leave them, with whatever spaces and line breaks."""
+    language, locale = choose(recipient.locale, templates.languages, templates.default_language)
+    written: dict[Part, str] = {}
+    for part, file in FILES.items():
+        words = Words(language, locale, zone(recipient.timezone), part)
+        told = values(
+            content, recipient, words, templates.shop, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of
+        )
+        environment = (templates.html if part == "html" else templates.plain)[language.name]
+        subject = {"subject": _one_line(written["subject"])} if written else {}
+        written[part] = environment.get_template(f"{content.kind}/{file}").render({**told, **subject})
+    return written
 
 
 def _one_line(text: str) -> str:

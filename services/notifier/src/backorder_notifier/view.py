@@ -1,14 +1,17 @@
 """From what is told to the values that templates may use: sums, days in words, lines, shipments."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Final, TypedDict
 
+from backorder_notifier.catalogs import Direction
 from backorder_notifier.channel import Recipient
 from backorder_notifier.cleaning import is_greetable, safe_url, visible
 from backorder_notifier.content import Content, ContentLine, Shipment
-from backorder_notifier.kinds import OPTIONAL
-from backorder_notifier.lines import has_moved, is_overdue, line_view
+from backorder_notifier.kinds import OPTIONAL, Kind
+from backorder_notifier.lines import LineView, has_moved, is_overdue, line_view
+from backorder_notifier.shop import Shop
 from backorder_notifier.words import Words
 
 SHORT_URL = 70  # a longer one would crowd out the words of a text message
@@ -22,16 +25,75 @@ class ShipmentView:
     delivered_on: str | None
 
 
+class Values(TypedDict):
+    """What every template may name. Text of others is marked already (`Words.mark`); numbers are units.
+
+    Days are in words. `subject` is there in all parts but the subject itself.
+    """
+
+    kind: Kind
+    order: str
+    order_url: str | None
+    short_order_url: str | None  # if it leaves room for words in a text message
+    name: str | None
+    shop_name: str | None
+    unsubscribe_url: str | None
+    contact: str | None  # of the shop, as it says in shop.toml; so are the next three
+    feedback_url: str | None
+    short_feedback_url: str | None
+    imprint: list[str]
+    late: bool
+    complete: bool  # one delivery: ready units are held for the rest
+    preorder: bool  # all that now begins to wait is pre-ordered
+    lines: list[LineView]
+    shipments: list[ShipmentView]
+
+    lost: int
+    rejected: int
+    cancelled: int
+    cancelled_by_customer: int
+    cancelled_by_shop: int
+    shipped_now: int
+    filled: int
+    filled_ready: int
+    filled_complete: int  # held for the rest of the order
+    filled_preorder: int  # held for the release
+    created: int  # began to wait, not for lost stock
+    later: int  # waiting units with a later date than told, and so on
+    earlier: int
+    appeared: int
+    date_lost: int
+    due: int  # waiting units promised for `due_on`
+
+    waiting: int
+    ready: int
+    due_on: str | None
+    delivered_on: str | None
+    new_day: str | None  # if all new dates are the same
+    old_day: str | None  # if all dates that moved were the same
+    expected: str | None  # if all that waits is expected on the same day
+    first_expected: str | None
+
+    number: Callable[[int], str]
+    language: str
+    direction: Direction
+    start: str  # the side where lines begin: "left" or "right"
+    end: str
+
+
+NAMES: Final = frozenset(Values.__annotations__) | {"subject"}
+
+
 def values(
     content: Content,
     recipient: Recipient,
     words: Words,
+    shop: Shop,
     *,
     shop_name: str | None,
     unsubscribe_url: str | None,
     as_of: datetime | None,
-) -> dict[str, Any]:
-    """What every template of this part may name. Text of others is marked (`Words.mark`) already."""
+) -> Values:
     lines = content.lines
     waiting = [line for line in lines if line.waiting]
     due = [line for line in waiting if _is_due(line, content, words)]
@@ -45,10 +107,14 @@ def values(
         "kind": content.kind,
         "order": words.mark(content.order_id, {"subject": 60, "sms": 40}.get(words.part, 200)),
         "order_url": order_url,
-        "short_order_url": order_url if order_url and len(order_url) <= SHORT_URL else None,
+        "short_order_url": _short(order_url),
         "name": words.mark(name) if name and is_greetable(name) else None,
         "shop_name": words.mark(shop_name, 80) if shop_name else None,
         "unsubscribe_url": safe_url(unsubscribe_url) if content.kind in OPTIONAL else None,
+        "contact": words.mark(shop.contact) if shop.contact else None,
+        "feedback_url": shop.feedback_url,
+        "short_feedback_url": _short(shop.feedback_url),
+        "imprint": [words.mark(line, 500) for line in shop.imprint],
         "late": content.late,
         "complete": content.delivery == "complete",
         "preorder": any(fresh.values()) and all(line.preorder for line in lines if fresh[line.line_no]),
@@ -77,6 +143,7 @@ def values(
         "due_on": words.day(content.due_on),
         "delivered_on": words.day(max(delivered)) if delivered else None,
         "new_day": _only(_days(moved, content, words, as_of), words),
+        "old_day": _only([line.previous for line in moved], words),
         "expected": _only(to_come, words),
         "first_expected": words.day(min((day for day in to_come if day is not None), default=None)),
         "number": words.number,
@@ -96,6 +163,10 @@ def _is_due(line: ContentLine, content: Content, words: Words) -> bool:
 
 def _days(lines: list[ContentLine], content: Content, words: Words, as_of: datetime | None) -> list[datetime | None]:
     return [None if is_overdue(line, content, words, as_of) else line.expected for line in lines]
+
+
+def _short(url: str | None) -> str | None:
+    return url if url and len(url) <= SHORT_URL else None
 
 
 def _only(moments: list[datetime | None], words: Words) -> str | None:
