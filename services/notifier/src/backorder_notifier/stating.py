@@ -1,0 +1,247 @@
+"""From news to what a message states: how each line stands, what came to pass since the last message. Pure."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+from zoneinfo import ZoneInfo
+
+from backorder_notifier.content import Alternative, Content, ContentLine, Move, Shipment
+from backorder_notifier.dossier import Dossier, Held, LineState, Standing, Told, ToldLine, standing
+from backorder_notifier.kinds import Kind
+from backorder_notifier.news import OrderView, Pending
+from backorder_notifier.timers import Timer
+from backorder_notifier.timing import local_day
+from backorder_schemas import (
+    AllocationReleased,
+    AllocationRevoked,
+    BackorderCancelled,
+    BackorderCreated,
+    BackorderFilled,
+    BackorderRejected,
+    LinesDelivered,
+    LinesShipped,
+    OrderCancelled,
+    PromiseChanged,
+)
+
+Titles = Mapping[str, str | None]
+InStock = Callable[[str, str], bool]
+"""Whether there is stock: location, SKU."""
+
+MOST_ALTERNATIVES = 5
+
+
+class Happened:
+    """Units by what came to pass with them, line by line, and the shipments that news are about."""
+
+    def __init__(self, news: Sequence[Pending]) -> None:
+        self.created: Counter[int] = Counter()
+        self.lost: Counter[int] = Counter()
+        self.filled: Counter[int] = Counter()
+        self.cancelled: Counter[int] = Counter()
+        self.rejected: Counter[int] = Counter()
+        self.unbooked: Counter[int] = Counter()  # lost, though no event yet says that they wait again
+        self.cancelled_by: dict[int, BackorderCancelled] = {}
+        self.rejected_because: dict[int, BackorderRejected] = {}
+        self.shipments: dict[str, None] = {}  # in order
+        self.shipped: list[str] = []
+        self.begins = False  # whether this is the first that the customer hears of lines of the order
+        booked = {_loss(each) for each in news if isinstance(each.event, BackorderCreated)}
+        for each in news:
+            self._add(each, booked)
+
+    def _add(self, news: Pending, booked: set[tuple[int | None, str]]) -> None:
+        match event := news.event:
+            case BackorderCreated():
+                self.created[event.line_no] += event.quantity
+                if event.reason == "stock_lost":
+                    self.lost[event.line_no] += event.quantity
+                else:
+                    self.begins = True
+            case AllocationRevoked():
+                # The same units as in BackorderCreated of the same cause, which counts them.
+                if _loss(news) not in booked:
+                    self.created[event.line_no] += event.quantity
+                    self.lost[event.line_no] += event.quantity
+                    self.unbooked[event.line_no] += event.quantity
+            case BackorderFilled():
+                self.filled[event.line_no] += event.quantity
+            case BackorderCancelled():
+                self.cancelled[event.line_no] += event.quantity
+                self.cancelled_by[event.line_no] = event
+            case BackorderRejected():
+                self.rejected[event.line_no] += event.quantity
+                self.rejected_because[event.line_no] = event
+                self.begins = True
+            case LinesShipped():
+                self.shipments[event.shipment_id] = None
+                self.shipped.append(event.shipment_id)
+            case LinesDelivered():
+                self.shipments[event.shipment_id] = None
+            case PromiseChanged() | AllocationReleased() | OrderCancelled():
+                pass
+            case _:
+                assert_never(event)
+
+    def lines(self, dossier: Dossier) -> set[int]:
+        """The lines that there is news of."""
+        return self._lines(dossier, self.shipments)
+
+    def overtakes(self, dossier: Dossier) -> set[int]:
+        """The lines of which there is weightier news than of their date: units moved."""
+        return self._lines(dossier, self.shipped)
+
+    def _lines(self, dossier: Dossier, shipments: Iterable[str]) -> set[int]:
+        shipped = {line_no for shipment in shipments for line_no in dossier.shipments[shipment].lines}
+        return {*self.created, *self.filled, *self.cancelled, *self.rejected, *shipped} & dossier.lines.keys()
+
+
+def _loss(news: Pending) -> tuple[int | None, str]:
+    return news.line_no, news.caused_by
+
+
+def standings(dossier: Dossier, happened: Happened) -> dict[int, Standing]:
+    """Each line by number, in its order. Lost units wait again, even if the event that books them is not here."""
+    found = {}
+    for line_no in sorted(dossier.lines):
+        units = standing(dossier, line_no)
+        lost = happened.unbooked[line_no]
+        if lost and units.ready is not None:
+            lost = min(lost, units.ready - units.shipped)
+            units = replace(units, ready=units.ready - lost, waiting=units.waiting + lost)
+        found[line_no] = units
+    return found
+
+
+def told_after(view: OrderView, units: Mapping[int, Standing], zone: ZoneInfo, now: datetime) -> Told:
+    """What the customer knows once the message is accepted: every message says of all waiting lines how they stand."""
+    told = dict(view.told)
+    for line_no, each in units.items():
+        line = view.dossier.lines[line_no]
+        before = told.get(line_no)
+        if each.waiting:
+            since = now
+            if before is not None and move(before.promised_at, line.promised_at, zone) is None and before.told_at:
+                since = before.told_at
+            told[line_no] = ToldLine(waiting=each.waiting, promised_at=line.promised_at, told_at=since)
+        elif line.ever_waited and (before is None or before.waiting or before.promised_at is not None):
+            told[line_no] = ToldLine(waiting=0)
+    return told
+
+
+def state(
+    view: OrderView,
+    kind: Kind,
+    happened: Happened,
+    units: Mapping[int, Standing],
+    timers: Sequence[Timer],
+    titles: Titles,
+    in_stock: InStock,
+    zone: ZoneInfo,
+    *,
+    late: bool,
+) -> Content:
+    """What the message says: lines with news and all that wait; where much may be new to them, ready ones too."""
+    news_of_lines = happened.lines(view.dossier)
+    with_ready = happened.begins or late or kind == "feedback_request"
+    some_wait = any(each.waiting for each in units.values())
+    lines = [
+        _line(view, line_no, happened, each, titles, in_stock, zone, some_wait=some_wait)
+        for line_no, each in units.items()
+        if line_no in news_of_lines or each.waiting or (with_ready and each.ready)
+    ]
+    shipments = view.dossier.shipments if kind == "feedback_request" else happened.shipments
+    due_on = [
+        heard.promised_at
+        for timer in timers
+        if timer.kind == kind and timer.line_no is not None and (heard := view.told[timer.line_no]).promised_at
+    ]
+    return Content(
+        kind=kind,
+        order_id=view.order_id,
+        delivery=view.delivery,
+        order_url=view.order_url,
+        late=late,
+        lines=tuple(lines),
+        shipments=tuple(_shipment(view.dossier, shipment_id) for shipment_id in shipments),
+        due_on=min(due_on, default=None),
+    )
+
+
+def _line(
+    view: OrderView,
+    line_no: int,
+    happened: Happened,
+    units: Standing,
+    titles: Titles,
+    in_stock: InStock,
+    zone: ZoneInfo,
+    *,
+    some_wait: bool,
+) -> ContentLine:
+    line = view.dossier.lines[line_no]
+    held = _held(view, line, units, some_wait=some_wait)
+    heard = view.told.get(line_no)
+    moved = move(heard.promised_at, line.promised_at, zone) if heard and heard.waiting and units.waiting else None
+    cancelled_by = happened.cancelled_by.get(line_no)
+    rejected_because = happened.rejected_because.get(line_no)
+    needs_other = happened.created[line_no] or happened.rejected[line_no]
+    return ContentLine(
+        line_no=line_no,
+        sku=line.sku,
+        title=titles.get(line.sku),
+        ordered=units.ordered,
+        waiting=units.waiting,
+        ready=units.ready,
+        shipped=units.shipped,
+        held=held,
+        preorder=line.preorder,
+        expected=line.promised_at if units.waiting or held == "preorder" else None,
+        previous=heard.promised_at if heard and moved else None,
+        move=moved,
+        cause=line.cause if moved else None,
+        created=happened.created[line_no],
+        lost=happened.lost[line_no],
+        filled=happened.filled[line_no],
+        cancelled=happened.cancelled[line_no],
+        cancelled_by=cancelled_by.by if cancelled_by else None,
+        rejected=happened.rejected[line_no],
+        rejected_because=rejected_because.reason if rejected_because else None,
+        shipped_now=sum(view.dossier.shipments[each].lines.get(line_no, 0) for each in happened.shipments),
+        alternatives=_alternatives(line, titles, in_stock) if needs_other else (),
+    )
+
+
+def move(before: datetime | None, after: datetime | None, zone: ZoneInfo) -> Move | None:
+    """How a date moved, by the calendar there; None: it is the same day, or not known as before."""
+    if before is None or after is None:
+        return None if before is after else "appeared" if before is None else "lost"
+    day_before, day_after = local_day(before, zone), local_day(after, zone)
+    return None if day_before == day_after else "later" if day_after > day_before else "earlier"
+
+
+def _held(view: OrderView, line: LineState, units: Standing, *, some_wait: bool) -> Held | None:
+    """Why units that are the customer's don't ship yet."""
+    if units.ready is None or units.ready <= max(line.released, units.shipped):
+        return None
+    if view.delivery == "complete" and some_wait and line.held is None:
+        return "complete"
+    return line.held
+
+
+def _alternatives(line: LineState, titles: Titles, in_stock: InStock) -> tuple[Alternative, ...]:
+    there = [sku for sku in line.substitutes if sku != line.sku and in_stock(line.location, sku)]
+    return tuple(Alternative(sku=sku, title=titles.get(sku)) for sku in there[:MOST_ALTERNATIVES])
+
+
+def _shipment(dossier: Dossier, shipment_id: str) -> Shipment:
+    shipment = dossier.shipments[shipment_id]
+    return Shipment(
+        shipment_id=shipment_id,
+        carrier=shipment.carrier,
+        tracking_number=shipment.tracking_number,
+        tracking_url=shipment.tracking_url,
+        delivered_at=shipment.delivered_at,
+    )
