@@ -9,12 +9,16 @@ from email import message_from_bytes, policy
 from email.message import EmailMessage
 from typing import Literal
 
-Step = str | Literal["hang", "hang_after_data", "cut_after_data", "cut_at_rcpt"]
+Step = str | Literal["hang", "hang_at_data", "hang_after_data", "cut_at_data", "cut_after_data", "cut_at_rcpt"]
 """An answer to the mail such as "451 4.3.0 Later" (with " at rcpt": to RCPT), or a misdeed."""
 
 
 class ScriptedServer:
-    """`script`: what to do with the next mails, then 250. `accepted`: those it took; `seen`: all it was sent."""
+    """`script`: what to do with the next mails, then what `choose` says of the recipient, else 250.
+
+    `accepted`: the mails it took, `recipients` theirs; `seen`: all it was sent. `asked`: recipients named in RCPT.
+    `most_at_once`: mails it had been given and not answered.
+    """
 
     def __init__(self) -> None:
         self.script: deque[Step] = deque()
@@ -22,7 +26,12 @@ class ScriptedServer:
         self.accepted: list[EmailMessage] = []
         self.seen: list[EmailMessage] = []
         self.recipients: list[str] = []
+        self.asked: list[str] = []
+        self.extensions: list[str] = []
         self.connections = 0
+        self.noops = 0
+        self.most_at_once = 0
+        self._unanswered = 0
         self.port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self._end = asyncio.Event()
@@ -52,12 +61,18 @@ class ScriptedServer:
         step: Step | None = None
         recipient = ""
         await say("220 scripted")
-        while line := (await reader.readline()).decode("latin-1").strip():
+        while line := (await reader.readline()).decode().strip():
             match line.split(":")[0].split()[0].upper():
                 case "EHLO":
+                    for extension in self.extensions:
+                        await say(f"250-{extension}")
                     await say("250 scripted")
+                case "NOOP":
+                    self.noops += 1
+                    await say("250 ok")
                 case "RCPT":
                     recipient = line.partition("<")[2].partition(">")[0]
+                    self.asked.append(recipient)
                     step = self.choose(recipient) or (self.script.popleft() if self.script else None)
                     if step == "hang":
                         await self._end.wait()
@@ -65,13 +80,22 @@ class ScriptedServer:
                         return
                     await say(step.removesuffix(" at rcpt") if step and step.endswith(" at rcpt") else "250 ok")
                 case "DATA":
+                    if step == "hang_at_data":
+                        await self._end.wait()
+                    if step == "cut_at_data":
+                        return
                     await say("354 go")
                     content = await reader.readuntil(b"\r\n.\r\n")
                     mail = message_from_bytes(
                         content[:-3].replace(b"\r\n..", b"\r\n."), EmailMessage, policy=policy.default
                     )
                     self.seen.append(mail)
-                    await self._answers.wait()
+                    self._unanswered += 1
+                    self.most_at_once = max(self.most_at_once, self._unanswered)
+                    try:
+                        await self._answers.wait()
+                    finally:
+                        self._unanswered -= 1
                     if step == "hang_after_data":
                         await self._end.wait()
                     if step == "cut_after_data":

@@ -47,6 +47,8 @@ class Answer:
     address itself is dead (hard bounce). ambiguous: the connection was lost after handing over, it may have been taken.
     unreachable: nothing can be handed to this provider now, whoever it is for.
     `policy`: a rule of the provider against us, which somebody here should look at; says nothing against the address.
+    `whole_domain`: later, and the same would be said to others of the recipient's domain, so they wait too.
+    `tried`: False where nothing was handed over since there is nowhere to send it to (never).
     """
 
     verdict: Verdict
@@ -54,6 +56,8 @@ class Answer:
     retry_after: timedelta | None = None
     suppress: bool = False
     policy: bool = False
+    whole_domain: bool = False
+    tried: bool = True
 
 
 class ChannelSender(Protocol):

@@ -1,283 +1,304 @@
-"""Sender tasks: claim what is due, put it in words, hand it over, settle it. The consumer never waits for this."""
+"""Sender tasks: claim what is due, hand it over, settle it. Neither reading nor telling ever waits for this."""
 
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final, cast
-from uuid import UUID, uuid4
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
 
 import asyncpg
-from pydantic import TypeAdapter
 
-from backorder_notifier import store
-from backorder_notifier.contacts import wire_address
+from backorder_notifier import delivery_store
+from backorder_notifier.channel import Answer, Verdict
+from backorder_notifier.clock import Clock
+from backorder_notifier.delivering import Claim, Limits, Patience, Provider, claim, hand_over, settle
+from backorder_notifier.delivery_store import ClaimedRow
 from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.fail_points import reached
-from backorder_notifier.mail import mail_bytes
-from backorder_notifier.outcomes import outcome
-from backorder_notifier.rendering import Reader, Rendered, render
-from backorder_notifier.rows import ClaimedRow
-from backorder_notifier.settings import Sender
-from backorder_notifier.smtp import Answer, MailServer
-from backorder_notifier.telemetry import (
-    ACCEPTED_SECONDS,
-    ATTEMPTS,
-    POLICY_REFUSALS,
-    PROVIDER_UP,
-    SEND_SECONDS,
-    logger,
-    timed,
-)
-from backorder_notifier.updates import BackorderEvent, Kind
+from backorder_notifier.kinds import Channel
+from backorder_notifier.statements import Connection
+from backorder_notifier.telemetry import PROVIDER_UP, SEND_SECONDS, logger, timed
+
+__all__ = ["Limits", "Patience", "Provider", "Sending", "Sent", "send_due"]
 
 log = logger("sending")
 
-_EVENTS: Final[TypeAdapter[BackorderEvent]] = TypeAdapter(BackorderEvent)
 _POLL_SECONDS: Final = 1.0  # other processes record deliveries too, and retries come due
 _LONGEST_PAUSE_SECONDS: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a sender has a delivery for itself, when it tries again, when it gives up."""
-
-    lease: timedelta
-    retry_first: timedelta
-    retry_longest: timedelta
-    give_up_after: timedelta
-
-    def retry_in(self, attempts: int) -> timedelta:
-        """After this many attempts: doubling, with a fifth of jitter either way so that retries spread."""
-        seconds = self.retry_first.total_seconds() * 2 ** min(attempts - 1, 30)
-        return timedelta(seconds=min(seconds, self.retry_longest.total_seconds()) * random.uniform(0.8, 1.2))  # noqa: S311
+_STOP_AFTER: Final = timedelta(seconds=12)
 
 
 class Sending:
-    """The senders of one process: at most `concurrency` mails in flight, over one mail server."""
+    """The senders of one process, a lane for each channel. `settled` is called after a delivery got its end."""
 
     def __init__(
-        self, pool: asyncpg.Pool, server: MailServer, sender: Sender, patience: Patience, concurrency: int,
-        published: Callable[[], None],
-    ) -> None:  # fmt: skip
-        self._pool = pool
-        self._server = server
-        self._sender = sender
-        self._patience = patience
-        self._concurrency = concurrency
-        self._published = published
-        self._work = asyncio.Event()
-        self._stopping = asyncio.Event()
-        self._claimed: deque[ClaimedRow] = deque()
-        self._claimed_until = 0.0
-        self._in_hand: set[UUID] = set()
-        self._in_flight: set[asyncio.Task[None]] = set()
-        self._pauses = 0
-        self._paused_until = 0.0
+        self,
+        pool: asyncpg.Pool,
+        providers: Mapping[Channel, Provider],
+        settled: Callable[[], None],
+        clock: Clock,
+        stop_after: timedelta = _STOP_AFTER,
+    ) -> None:
+        self._lanes = [_Lane(pool, channel, provider, settled, clock) for channel, provider in providers.items()]
+        self._stop_after = stop_after.total_seconds()
 
     def poke(self) -> None:
         """Something is due."""
-        self._work.set()
+        for lane in self._lanes:
+            lane.work.set()
 
     def stop(self) -> None:
-        """Claim no more. `run` returns when the mails in flight are settled."""
-        self._stopping.set()
-        self._work.set()
+        """Claim no more. `run` returns when what is in flight is settled; what waits for an answer for long is cut."""
+        for lane in self._lanes:
+            lane.stop()
 
     async def run(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            self._work.clear()
-            claimed = False
-            try:
-                claimed = await self._claim()
-                failures = 0
-            except Exception as error:
-                failures += 1
-                if failures in {1, 10} or failures % 100 == 0:
-                    log.warning("claiming_failed", tries=failures, **describe(error))
-            while len(self._in_flight) < self._concurrency and self._start_next():
-                pass
-            if not claimed:
-                await self._sleep(_POLL_SECONDS)
-        await self._give_back()
+        async with asyncio.TaskGroup() as lanes:
+            for lane in self._lanes:
+                lanes.create_task(lane.run(self._stop_after))
+
+
+class _Lane:
+    """One channel."""
+
+    def __init__(
+        self, pool: asyncpg.Pool, channel: Channel, provider: Provider, settled: Callable[[], None], clock: Clock
+    ) -> None:
+        self._pool = pool
+        self._channel = channel
+        self._provider = provider
+        self._settled = settled
+        self._clock = clock
+        self.work = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._in_hand: dict[UUID, ClaimedRow] = {}
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._tries: set[asyncio.Task[Answer]] = set()
+        self._pauses = 0
+        self._paused_until = 0.0
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.work.set()
+
+    async def run(self, stop_after: float) -> None:
+        renewing = asyncio.create_task(self._renew())
+        try:
+            failures = 0
+            while not self._stopping.is_set():
+                self.work.clear()
+                wait = _POLL_SECONDS
+                try:
+                    wait = await self._claim()
+                    failures = 0
+                except Exception as error:
+                    failures += 1
+                    if failures in {1, 10} or failures % 100 == 0:
+                        log.warning("claiming_failed", channel=self._channel, tries=failures, **describe(error))
+                await self._sleep(wait)
+            await self._finish(stop_after)
+        finally:
+            renewing.cancel()
+            await self._provider.sender.close()
+
+    async def _finish(self, seconds: float) -> None:
+        """What is in flight may end. What was not answered by then may have been taken: it is in doubt."""
+        if not self._in_flight:
+            return
+        await asyncio.wait(self._in_flight, timeout=seconds)
+        for task in self._tries:
+            task.cancel()
         if self._in_flight:
             await asyncio.wait(self._in_flight)
-        await self._server.close()
 
-    def _start_next(self) -> bool:
-        """Begin what was claimed first. What waited too long for its turn is another's soon: left to its lease."""
-        if time.monotonic() > self._claimed_until:
-            self._claimed.clear()
-        if not self._claimed:
-            return False
-        row = self._claimed.popleft()
-        task = asyncio.create_task(self._deliver(row))
+    async def _sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await self.work.wait()
+        except TimeoutError:
+            pass
+
+    async def _claim(self) -> float:
+        """Begins what may be begun now. How many seconds to wait before asking again, if nothing else happens."""
+        pause = self._paused_until - time.monotonic()
+        if pause > 0:
+            return min(pause, _POLL_SECONDS)
+        most = self._provider.limits.in_flight - len(self._in_flight)
+        if self._pauses:
+            # The provider was away last time: one try finds out whether it is back.
+            most = 0 if self._in_flight else 1
+        if most < 1:
+            return _POLL_SECONDS
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            claimed = await claim(connection, self._channel, self._provider, now, most)
+            if self._stopping.is_set():
+                await delivery_store.unclaim(connection, [*claimed.rows, *(row for row, _ in claimed.withheld)], now)
+                return 0
+        for row in claimed.rows:
+            self._begin(row, None)
+        for row, reason in claimed.withheld:
+            self._begin(row, Answer("never", reason, tried=False))
+        if claimed.wait is not None:
+            return min(claimed.wait.total_seconds(), _POLL_SECONDS)
+        return _POLL_SECONDS if claimed.is_empty else 0
+
+    def _begin(self, row: ClaimedRow, answer: Answer | None) -> None:
+        if row.delivery_id in self._in_hand:
+            # Its lease ended while we still try to note down that it was sent: not to be sent again.
+            return
+        self._in_hand[row.delivery_id] = row
+        task = asyncio.create_task(self._deliver(row, answer))
         self._in_flight.add(task)
-        self._in_hand.add(row.delivery_id)
         task.add_done_callback(lambda task: self._landed(task, row.delivery_id))
-        return True
 
     def _landed(self, task: asyncio.Task[None], delivery_id: UUID) -> None:
         self._in_flight.discard(task)
-        self._in_hand.discard(delivery_id)
-        if self._stopping.is_set() or not self._start_next():
-            self._work.set()
+        del self._in_hand[delivery_id]
+        self.work.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             # The lease ends by itself, and the delivery is tried again.
             log.error("delivery_failed_unexpectedly", **describe(error))
 
-    async def _sleep(self, seconds: float) -> None:
+    async def _deliver(self, row: ClaimedRow, answer: Answer | None) -> None:
+        tried_at = self._clock()
+        if answer is None:
+            with timed(SEND_SECONDS.labels(self._channel)):
+                answer = await self._try(row, tried_at)
+            reached("sending.before_mark")
+            self._note_provider(answer)
+        await self._settle(row, answer, tried_at)
+
+    async def _try(self, row: ClaimedRow, now: datetime) -> Answer:
+        task = asyncio.create_task(hand_over(self._provider.sender, row, now))
+        self._tries.add(task)
         try:
-            async with asyncio.timeout(seconds):
-                await self._work.wait()
-        except TimeoutError:
-            pass
-
-    async def _claim(self) -> bool:
-        """Take what is due, once nothing claimed is left: as much again as can be in flight, so as to ask less often.
-
-        A claimed delivery waits for one mail at most, which ends within the timeout; the lease is twice as long. Where
-        noting down what became of that mail takes longer, it is not begun.
-        """
-        if self._claimed or time.monotonic() < self._paused_until:
-            return False
-        limit = 2 * self._concurrency - len(self._in_flight)
-        if self._pauses:
-            # The server was away last time: one mail finds out whether it is back.
-            limit = 0 if self._in_flight else 1
-        if limit <= 0:
-            return False
-        self._claimed_until = time.monotonic() + self._patience.lease.total_seconds() / 2
-        now = datetime.now(UTC)
-        async with self._pool.acquire() as connection:
-            rows = await store.claim_deliveries(connection, now, limit, uuid4(), now + self._patience.lease)
-        # One whose lease ended while we still try to note down that it was sent is not to be sent again.
-        self._claimed.extend(row for row in rows if row.delivery_id not in self._in_hand)
-        return bool(rows)
-
-    async def _give_back(self) -> None:
-        """What was claimed and not begun, so that nobody waits for the end of its lease."""
-        rows = [self._claimed.popleft() for _ in range(len(self._claimed))]
-        if rows:
-            try:
-                async with self._pool.acquire() as connection:
-                    await store.unclaim(connection, rows, datetime.now(UTC))
-            except Exception as error:
-                log.warning("not_given_back", deliveries=len(rows), **describe(error))
-
-    async def _deliver(self, row: ClaimedRow) -> None:
-        try:
-            recipient = wire_address(row.email)
-            mail = mail_bytes(row.delivery_id, row.order_id, recipient, _words(row), self._sender, datetime.now(UTC))
-        except Exception as error:
-            # A bug here: keep the delivery, look at the log, try again later.
-            log.error("rendering_failed", delivery_id=str(row.delivery_id), kind=row.kind, **describe(error))
-            await self._settle(row, Answer("later", "rendering failed"))
-            return
-        with timed(SEND_SECONDS.labels(row.channel)):
-            answer = await self._server.send(self._sender.address, recipient, mail)
-        reached("sending.before_mark")
-        self._note_provider(answer)
-        await self._settle(row, answer)
+            await asyncio.wait({task})
+        finally:
+            self._tries.discard(task)
+        return Answer("ambiguous", "stopped before the answer") if task.cancelled() else task.result()
 
     def _note_provider(self, answer: Answer) -> None:
         if answer.verdict != "unreachable":
             if self._pauses:
-                log.info("provider_is_back")
+                log.info("provider_is_back", channel=self._channel)
             self._pauses = 0
-            PROVIDER_UP.labels("email").set(1)
+            PROVIDER_UP.labels(self._channel).set(1)
             return
-        PROVIDER_UP.labels("email").set(0)
+        PROVIDER_UP.labels(self._channel).set(0)
         if time.monotonic() >= self._paused_until:
             self._pauses += 1
             pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(self._pauses, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
+            if answer.retry_after is not None:
+                pause = max(pause, answer.retry_after.total_seconds())
             self._paused_until = time.monotonic() + pause
             if self._pauses in {1, 5} or self._pauses % 30 == 0:
-                log.warning("provider_is_unreachable", reason=answer.reason, tries=self._pauses)
+                log.warning("provider_is_unreachable", channel=self._channel, reason=answer.reason, tries=self._pauses)
 
-    async def _settle(self, row: ClaimedRow, answer: Answer) -> None:
+    async def _settle(self, row: ClaimedRow, answer: Answer, tried_at: datetime) -> None:
         """Write down what became of it. While the database is away, keeps trying until the lease is over.
 
-        That a mail was sent is known only here: forgotten, it would be sent again. So this is tried until it is noted.
+        That it was sent is known only here: forgotten, it would be sent again. So this is tried until it is noted.
         """
-        deadline = time.monotonic() + self._patience.lease.total_seconds()
+        deadline = time.monotonic() + self._provider.patience.lease.total_seconds()
         pause = 0.2
         while True:
             try:
-                await self._settle_once(row, answer, datetime.now(UTC))
+                async with self._pool.acquire() as connection:
+                    settled = await settle(
+                        connection, row, answer, self._provider.patience, tried_at=tried_at, now=self._clock()
+                    )
             except Exception as error:
                 if not is_not_ready(error) or (answer.verdict != "sent" and time.monotonic() + pause > deadline):
                     raise
                 await asyncio.sleep(pause)
                 pause = min(2.0, pause * 2)
             else:
+                if settled in {"accepted", "ended"}:
+                    self._settled()
                 return
 
-    async def _settle_once(self, row: ClaimedRow, answer: Answer, now: datetime) -> None:
-        given_up = answer.verdict not in {"sent", "never"} and now - row.first_attempt_at > self._patience.give_up_after
-        async with self._pool.acquire() as connection:
-            if answer.verdict == "sent":
-                settled = await _settle_with_outcome(connection, row, None, now)
-            elif answer.verdict == "never" or given_up:
-                reason = f"gave up: {answer.reason}" if given_up else str(answer.reason)
-                settled = await _settle_with_outcome(connection, row, reason, now)
-            else:
-                due_at = now + self._patience.retry_in(row.attempts if answer.verdict != "unreachable" else 1)
-                settled = await store.retry_later(connection, row.delivery_id, row.lease, str(answer.reason), due_at)
-        ATTEMPTS.labels(row.kind, row.channel, "gave_up" if given_up else answer.verdict).inc()
-        if answer.is_policy:
-            POLICY_REFUSALS.labels(row.channel).inc()
-            log.error("refused_by_policy", delivery_id=str(row.delivery_id), reason=answer.reason)
-        elif answer.verdict in {"never", "ambiguous"} or given_up:
-            verdict = "gave_up" if given_up else answer.verdict
-            log.warning("not_delivered", delivery_id=str(row.delivery_id), outcome=verdict, reason=answer.reason)
-        if not settled:
-            log.warning("lease_was_lost", delivery_id=str(row.delivery_id), outcome=answer.verdict)
-        elif answer.verdict == "sent":
-            ACCEPTED_SECONDS.labels(row.kind, row.channel).observe(max(0.0, (now - row.occurred_at).total_seconds()))
-        if settled and (answer.verdict in {"sent", "never"} or given_up):
-            self._published()
+    async def _renew(self) -> None:
+        """What is in hand stays ours: a try may last longer than a lease, where a server thinks about a mail."""
+        lease = self._provider.patience.lease
+        while True:
+            await asyncio.sleep(lease.total_seconds() / 3)
+            if not self._in_hand:
+                continue
+            try:
+                async with self._pool.acquire() as connection:
+                    await delivery_store.renew_leases(connection, self._in_hand.values(), self._clock() + lease)
+            except Exception as error:
+                log.warning("leases_not_renewed", channel=self._channel, **describe(error))
 
 
-async def _settle_with_outcome(
-    connection: store.Connection, row: ClaimedRow, failure: str | None, now: datetime
-) -> bool:
-    """Settle for good, and put the outcome into the outbox, in one transaction. False: nothing was left to settle."""
-    transaction = connection.transaction()
-    await transaction.start()
-    try:
-        version = await store.next_outcome_version(connection, row.order_id)
-        if failure is None:
-            settled = await store.settle_sent(connection, row.delivery_id, now)
-        else:
-            settled = await store.settle_failed(connection, row.delivery_id, row.lease, failure, now)
-        if not settled:
-            await transaction.rollback()
-            return False
-        told = outcome(
-            order_id=row.order_id,
-            customer_id=row.customer_id,
-            version=version,
-            kind=row.kind,
-            channel=row.channel,
-            attempts=row.attempts,
-            failure=failure,
-            about=row.about,
-            occurred_at=now,
-            traceparent=row.traceparent,
-        )
-        await store.append_outbox(connection, [told])
-    except BaseException:
-        await transaction.rollback()
-        raise
-    await transaction.commit()
-    return True
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What one call of `send_due` did: answers by verdict, deliveries put off because their domain waits."""
+
+    answers: Mapping[Verdict, int] = field(default_factory=dict)
+    set_aside: int = 0
+
+    @property
+    def tried(self) -> int:
+        return sum(self.answers.values())
 
 
-def _words(row: ClaimedRow) -> Rendered:
-    reader = Reader(row.order_id, row.name, row.timezone, row.order_url, row.delivery)
-    return render(cast("Kind", row.kind), reader, [_EVENTS.validate_json(event) for event in row.events])
+async def send_due(
+    source: asyncpg.Pool | Connection,
+    providers: Mapping[Channel, Provider],
+    now: datetime,
+    limit: int | None = None,
+) -> Sent:
+    """Sends what is due, as the loop would with its clock standing at `now`: for tests and replays.
+
+    Ends when nothing is due, the provider's limits at that time are used up, or it can't be reached; at most `limit`
+    tries. A pool hands over several at a time, a connection one after the other.
+    """
+    answers: Counter[Verdict] = Counter()
+    set_aside = 0
+    for channel, provider in providers.items():
+        while limit is None or answers.total() < limit:
+            most = provider.limits.in_flight if limit is None else limit - answers.total()
+            async with _borrowed(source) as connection:
+                claimed = await claim(connection, channel, provider, now, most)
+            set_aside += claimed.set_aside
+            if claimed.is_empty:
+                break
+            got = await _send_all(source, provider, claimed, now)
+            answers.update(got)
+            if "unreachable" in got:
+                break
+    return Sent(dict(answers), set_aside)
+
+
+async def _send_all(
+    source: asyncpg.Pool | Connection, provider: Provider, claimed: Claim, now: datetime
+) -> list[Verdict]:
+    async def one(row: ClaimedRow, answer: Answer | None) -> Verdict:
+        given = answer or await hand_over(provider.sender, row, now)
+        async with _borrowed(source) as connection:
+            await settle(connection, row, given, provider.patience, tried_at=now, now=now)
+        return given.verdict
+
+    work = [one(row, None) for row in claimed.rows]
+    work += [one(row, Answer("never", reason, tried=False)) for row, reason in claimed.withheld]
+    if isinstance(source, asyncpg.Pool):
+        return await asyncio.gather(*work)
+    return [await each for each in work]
+
+
+@asynccontextmanager
+async def _borrowed(source: asyncpg.Pool | Connection) -> AsyncIterator[Connection]:
+    if isinstance(source, asyncpg.Pool):
+        async with source.acquire() as connection:
+            yield connection
+    else:
+        yield source

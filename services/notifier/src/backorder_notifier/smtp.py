@@ -8,36 +8,23 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
 import aiosmtplib
 
-from backorder_notifier.settings import SmtpServer
+from backorder_notifier.channel import Answer
+from backorder_notifier.setting_values import SmtpServer
 
-Verdict = Literal["sent", "later", "never", "ambiguous", "unreachable"]
+ANSWER_WITHIN: Final = timedelta(minutes=10)
+"""How long a server may think about a mail it was given (RFC 5321 4.5.3.2.6). Who gives up earlier sends it twice."""
 
 _NOOP_AFTER_SECONDS: Final = 5.0  # a connection that was idle for longer is asked whether it still is one
 _CLOSE_AFTER_SECONDS: Final = 60.0
 _MAILS_PER_CONNECTION: Final = 100  # many servers end a connection after about as many
-_ENHANCED = re.compile(r"\b([245]\.\d{1,3}\.\d{1,3})\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one try. `reason` is codes only: texts of servers repeat addresses.
-
-    sent: accepted. later: not now (4xx). never: refused for good (5xx to the recipient or the mail). ambiguous: the
-    connection was lost after DATA, it may have been taken. unreachable: no mail can be handed over to this server now,
-    whoever it is for (no connection, no login, our sender refused, 421).
-    """
-
-    verdict: Verdict
-    reason: str | None = None
-
-    @property
-    def is_policy(self) -> bool:
-        """5.7.x: a rule of the server, which somebody here should look at; says nothing against the recipient."""
-        return self.verdict == "never" and " 5.7." in (self.reason or "")
+# RFC 2034: at the start of the text. Elsewhere it may be a version or part of an IP address.
+_ENHANCED = re.compile(r"\s*([245]\.\d{1,3}\.\d{1,3})(?![.\d])")
+_GREYLISTING = re.compile(r"gr[ae]y[ -]?list", re.IGNORECASE)
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(slots=True)
@@ -49,49 +36,73 @@ class _Connection:
 
 @dataclass(slots=True)
 class _Letter:
-    """One mail on its way. `handed_over`: DATA was begun and not answered yet."""
+    """One mail on its way. `handed_over`: the server has been given all of it, and didn't answer yet."""
 
     sender: str
     recipient: str
     mail: bytes
     handed_over: bool = False
 
+    @property
+    def needs_utf8(self) -> bool:
+        return not self.recipient.isascii()
+
 
 class MailServer:
-    """Hands mails over to one server. Safe to use from several tasks: each mail has a connection to itself."""
+    """Hands mails over to one server. Safe to use from several tasks: each mail has a connection to itself.
 
-    def __init__(self, server: SmtpServer, timeout: timedelta) -> None:
+    `timeout`: from connecting to the last line of the mail. `answer_within`: from there to the answer.
+    """
+
+    def __init__(
+        self,
+        server: SmtpServer,
+        timeout: timedelta,
+        answer_within: timedelta = ANSWER_WITHIN,
+        connections: int = 4,
+    ) -> None:
         self._server = server
         self._seconds = timeout.total_seconds()
+        self._answer_seconds = answer_within.total_seconds()
         self._idle: deque[_Connection] = deque()
+        self._free = asyncio.Semaphore(connections)
 
     async def send(self, sender: str, recipient: str, mail: bytes) -> Answer:
-        """One try, over within the timeout. Never raises but for cancellation."""
+        """One try, over within the timeouts. Never raises but for cancellation. `recipient` may be not ASCII."""
         letter = _Letter(sender, recipient, mail)
-        try:
-            async with asyncio.timeout(self._seconds):
-                connection = await self._connect()
-                kept = connection.mails > 0
-                answer = await self._send_over(connection, letter)
-                if answer.verdict == "unreachable" and kept:
-                    # The server may have closed a kept connection just now: that says nothing about the next one.
-                    answer = await self._send_over(await self._open(), letter)
-                return answer
-        except aiosmtplib.SMTPResponseException as refused:
-            return Answer("unreachable", _codes(refused))  # on connecting or logging in: nothing to do with this mail
-        except (OSError, aiosmtplib.SMTPException, ValueError) as lost:
-            reason = "timeout" if isinstance(lost, TimeoutError) else f"no connection ({type(lost).__name__})"
-            return Answer("ambiguous", f"{reason} after DATA") if letter.handed_over else Answer("unreachable", reason)
+        async with self._free:
+            try:
+                async with asyncio.timeout(self._seconds) as end:
+                    connection = await self._connect()
+                    kept = connection.mails > 0
+                    answer = await self._send_over(connection, letter, end)
+                    if answer.verdict == "unreachable" and kept:
+                        # The server may have closed a kept connection just now: that says nothing about the next one.
+                        answer = await self._send_over(await self._open(), letter, end)
+                    return answer
+            except aiosmtplib.SMTPResponseException as refused:
+                return Answer(
+                    "unreachable", _codes(refused)
+                )  # on connecting or logging in: nothing to do with this mail
+            except (OSError, aiosmtplib.SMTPException, ValueError) as lost:
+                reason = "timeout" if isinstance(lost, TimeoutError) else f"no connection ({type(lost).__name__})"
+                return (
+                    Answer("ambiguous", f"{reason} after DATA") if letter.handed_over else Answer("unreachable", reason)
+                )
 
-    async def _send_over(self, connection: _Connection, letter: _Letter) -> Answer:
+    async def _send_over(self, connection: _Connection, letter: _Letter, end: asyncio.Timeout) -> Answer:
         client = connection.client
         keep = False
         try:
+            if letter.needs_utf8 and not client.supports_extension("smtputf8"):
+                keep = True
+                return Answer("never", "smtputf8 not offered", tried=False)
             options = [f"SIZE={len(letter.mail)}"] if client.supports_extension("size") else []
+            if letter.needs_utf8:
+                options.append("SMTPUTF8")
             await client.mail(letter.sender, options=options)
-            await client.rcpt(letter.recipient)
-            letter.handed_over = True
-            await client.data(letter.mail)
+            await client.rcpt(letter.recipient, encoding="utf-8" if letter.needs_utf8 else "ascii")
+            await self._give(client, letter, end)
             keep = True
             return Answer("sent")
         except aiosmtplib.SMTPResponseException as refused:
@@ -107,6 +118,21 @@ class MailServer:
             return Answer("unreachable", reason)
         finally:
             self._give_back(connection, keep=keep)
+
+    async def _give(self, client: aiosmtplib.SMTP, letter: _Letter, end: asyncio.Timeout) -> None:
+        """DATA in its two steps: aiosmtplib has one time for both, and doesn't tell which of them was reached."""
+        ready = await client.execute_command(b"DATA", timeout=self._seconds)
+        if ready.code != aiosmtplib.SMTPStatus.start_input:
+            raise aiosmtplib.SMTPDataError(ready.code, ready.message)
+        protocol = client.protocol
+        if protocol is None:
+            raise aiosmtplib.SMTPServerDisconnected("connection lost")
+        end.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+        letter.handed_over = True
+        protocol.write(_stuffed(letter.mail))
+        taken = await protocol.read_response(timeout=self._answer_seconds)
+        if taken.code != aiosmtplib.SMTPStatus.completed:
+            raise aiosmtplib.SMTPDataError(taken.code, taken.message)
 
     async def close(self) -> None:
         """Ends the kept connections politely, but not for long."""
@@ -170,17 +196,30 @@ async def _reset(client: aiosmtplib.SMTP) -> bool:
     return True
 
 
+def _stuffed(mail: bytes) -> bytes:
+    """A mail as it goes over the wire: lines end in CRLF, a leading dot is doubled, a dot alone ends it."""
+    lines = _LINE_END.split(mail.removesuffix(b"\r\n"))
+    return b"".join((b"." if line.startswith(b".") else b"") + line + b"\r\n" for line in lines) + b".\r\n"
+
+
 def judge(refused: aiosmtplib.SMTPResponseException) -> Answer:
-    """What an answer other than 2xx to MAIL, RCPT or DATA means for the mail."""
+    """What an answer other than 2xx to MAIL, RCPT or DATA means for the mail, its recipient and the domain."""
     codes = _codes(refused)
+    enhanced = codes.partition(" ")[2].partition(" ")[2]
+    policy = enhanced.startswith("5.7.") or enhanced in {"5.1.7", "5.1.8"}  # the latter: our own address is no good
     our_sender_is_refused = isinstance(refused, aiosmtplib.SMTPSenderRefused) and refused.code >= 500
     # 421 to RCPT comes after our sender was taken, and may be for this recipient alone: it stops nobody else's mail.
     is_closing = refused.code == 421 and not isinstance(refused, aiosmtplib.SMTPRecipientRefused)
     if is_closing or our_sender_is_refused:
-        return Answer("unreachable", codes)
-    return Answer("never" if refused.code >= 500 else "later", codes)
+        return Answer("unreachable", codes, policy=policy)
+    if refused.code >= 500:
+        dead = enhanced == "5.2.1" or enhanced.startswith("5.1.")
+        return Answer("never", codes, policy=policy, suppress=dead and not policy)
+    # 4.1.x and 4.2.x are about one mailbox (full, too busy), unless a greylist hides behind them as Postgrey's does.
+    one_mailbox = enhanced.startswith(("4.1.", "4.2.")) and not _GREYLISTING.search(refused.message)
+    return Answer("later", codes, whole_domain=not one_mailbox)
 
 
 def _codes(refused: aiosmtplib.SMTPResponseException) -> str:
-    enhanced = _ENHANCED.search(refused.message)
+    enhanced = _ENHANCED.match(refused.message)
     return f"smtp {refused.code}" + (f" {enhanced[1]}" if enhanced else "")
