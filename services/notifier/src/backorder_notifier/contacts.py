@@ -177,18 +177,19 @@ def _no_address(contact: Contact, channel: Channel, suppressed: Collection[Chann
 
 
 def suppression_key(channel: Channel, contact: Contact) -> str | None:
-    """The address as `suppressions` has it: one spelling for all that reach the same mailbox. None: there is none."""
-    match channel:
-        case "email":
-            # No server that people use tells A from a, though RFC 5321 lets it.
-            valid = contact.email is not None and is_mail_address(contact.email)
-            return wire_address(contact.email or "").lower() if valid else None
-        case "sms":
-            return contact.phone
-        case "webhook":
-            return None
-        case _:
-            assert_never(channel)
+    """The address as `suppressions` has it, one spelling for all that reach the same mailbox. None: there is none."""
+    return dict(suppression_keys(contact.email, contact.phone)).get(channel)
+
+
+def suppression_keys(email: str | None, phone: str | None) -> list[tuple[Channel, str]]:
+    """(channel, address) of the addresses that something can be sent to."""
+    keys: list[tuple[Channel, str]] = []
+    if email is not None and is_mail_address(email):
+        # No server that people use tells A from a, though RFC 5321 lets it.
+        keys.append(("email", wire_address(email).lower()))
+    if phone is not None:
+        keys.append(("sms", phone))
+    return keys
 
 
 def is_mail_address(text: str) -> bool:

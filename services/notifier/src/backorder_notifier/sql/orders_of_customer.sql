@@ -1,0 +1,7 @@
+-- Some orders of a customer and the addresses they name. No lock.
+-- $1 text customer id, $2 text: after this order id (byte order), $3 integer at most.
+SELECT order_id, email, phone
+FROM orders
+WHERE customer_id = $1::text AND order_id COLLATE "C" > $2::text
+ORDER BY order_id COLLATE "C"
+LIMIT $3::integer
