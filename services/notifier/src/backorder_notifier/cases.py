@@ -10,11 +10,11 @@ from backorder_notifier.contacts import Contact, reachable, suppression_key
 from backorder_notifier.decided import TOLD
 from backorder_notifier.dossier import Dossier, Event, ToldLine
 from backorder_notifier.kinds import Kind
+from backorder_notifier.news import OrderView, Pending
 from backorder_notifier.policy import Policy
-from backorder_notifier.telling import OrderView, Pending
 from backorder_notifier.told_store import OpenRow, TellingRow, UpdateRow
 
-TIMER: Final = "timer:"
+_TIMER: Final = "timer:"
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
 
 
@@ -38,14 +38,16 @@ class Case:
     dossier: Dossier
     told: dict[int, ToldLine]
     pending: tuple[Pending, ...]
+    given_back_timers: frozenset[str]
 
 
 def case_of(row: TellingRow, known: Known) -> Case:
-    dossier = Dossier.model_validate_json(row.dossier)
+    """Raises ValueError for what no release wrote."""
     pending = []
+    timers = set()
     for update in known.updates.get(row.order_id, ()):
-        if update.event_id.startswith(TIMER):
-            dossier = _not_reminded(dossier, update)
+        if update.event_id.startswith(_TIMER):
+            timers.add(update.event_id)
         else:
             event = _EVENT.validate_json(update.event)
             pending.append(
@@ -54,19 +56,8 @@ def case_of(row: TellingRow, known: Known) -> Case:
                     update.occurred_at, update.recorded_at, event, update.traceparent,
                 )
             )  # fmt: skip
-    return Case(row, dossier, TOLD.validate_json(row.told), tuple(pending))
-
-
-def _not_reminded(dossier: Dossier, timer: UpdateRow) -> Dossier:
-    """The order as if this had not been told: it is decided again whether it is to be."""
-    if timer.kind == "feedback_request":
-        return dossier.model_copy(update={"feedback_decided": False})
-    mark = "reminded" if timer.kind == "promise_approaching" else "missed"
-    lines = {
-        line_no: line.model_copy(update={mark: None}) if timer.line_no in {None, line_no} else line
-        for line_no, line in dossier.lines.items()
-    }
-    return dossier.model_copy(update={"lines": lines})
+    dossier = Dossier.model_validate_json(row.dossier)
+    return Case(row, dossier, TOLD.validate_json(row.told), tuple(pending), frozenset(timers))
 
 
 def view_of(case: Case, known: Known, policy: Policy, sent_now: int) -> OrderView:
@@ -78,14 +69,16 @@ def view_of(case: Case, known: Known, policy: Policy, sent_now: int) -> OrderVie
         order_id=row.order_id,
         customer_id=row.customer_id,
         timezone=contact.timezone,
-        delivery=row.delivery or "split",
+        delivery="complete" if row.delivery == "complete" else "split",
         order_url=row.order_url,
         dossier=case.dossier,
         told=case.told,
         sent_today=known.sent_today.get(row.order_id, 0) + sent_now,
         optional_kinds=contact.optional_kinds,
-        reachable=reachable(contact, policy.channels, suppressed, optional=True),
+        reachable=reachable(contact, policy.channels, suppressed, optional=False),
+        reachable_optional=reachable(contact, policy.channels, suppressed, optional=True),
         already_told=frozenset(known.losses.get(row.order_id, ())),
+        given_back_timers=case.given_back_timers,
     )
 
 

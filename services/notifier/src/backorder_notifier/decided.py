@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pydantic import TypeAdapter
 
 from backorder_notifier.dossier import ToldLine
+from backorder_notifier.kinds import Channel
+from backorder_notifier.news import Composed, Decision, Verdict
 from backorder_notifier.outcomes import Outcome, outcome
-from backorder_notifier.telling import Composed, Decision
+from backorder_notifier.telling import delivery_id
 from backorder_notifier.told_store import (
     MessageRow,
     NewDeliveryRow,
@@ -45,12 +47,15 @@ class Decided:
     ) -> None:
         """The decision about one order, the updates that it was about, and the deliveries that it may take back."""
         message = decision.message
-        kinds = {update.event_id: update.kind for update in updates}
-        for event_id, verdict in decision.verdicts.items():
-            self.verdicts.append(
-                VerdictRow(event_id, verdict.state, verdict.reason, _message_of(verdict.state, message))
-            )
-            self.counts[kinds.get(event_id, ""), verdict.state, verdict.reason or ""] += 1
+        for update in updates:
+            verdict = decision.verdicts.get(update.event_id)
+            if verdict is not None:
+                message_id = _message_of(verdict, message)
+                self.verdicts.append(VerdictRow(update.event_id, verdict.state, verdict.reason, message_id))
+                self.counts[update.kind, verdict.state, verdict.reason or ""] += 1
+            elif update.message_id is not None and not update.event_id.startswith("timer:"):
+                # Given back, and not to be told yet.
+                self.verdicts.append(VerdictRow(update.event_id, "pending", None, None))
         for timer in decision.timers:
             self.timers.append(
                 TimerRow(
@@ -58,11 +63,11 @@ class Decided:
                     row.order_id,
                     timer.line_no,
                     timer.kind,
-                    timer.occurred_at,
-                    "{}",
+                    timer.due_at,
+                    json.dumps(timer.event),
                     timer.verdict.state,
                     timer.verdict.reason,
-                    _message_of(timer.verdict.state, message),
+                    _message_of(timer.verdict, message),
                 )
             )
             self.counts[timer.kind, timer.verdict.state, timer.verdict.reason or ""] += 1
@@ -99,11 +104,18 @@ class Decided:
             self._add_delivery(row, message, channel, "withheld", reason, message.occurred_at)
 
     def _add_delivery(
-        self, row: TellingRow, message: Composed, channel: str, state: str, reason: str | None, due_at: datetime
+        self, row: TellingRow, message: Composed, channel: Channel, state: str, reason: str | None, due_at: datetime
     ) -> None:
-        delivery_id = uuid5(message.message_id, channel)
         self.deliveries.append(
-            NewDeliveryRow(delivery_id, message.message_id, row.order_id, channel, state, reason, due_at)
+            NewDeliveryRow(
+                delivery_id(message.message_id, channel),
+                message.message_id,
+                row.order_id,
+                channel,
+                state,
+                reason,
+                due_at,
+            )
         )
 
     def outcomes(self, new: set[UUID], now: datetime) -> tuple[list[ToldOrderRow], list[Outcome]]:
@@ -128,9 +140,9 @@ class Decided:
         return orders, outcomes
 
 
-def _message_of(state: str, message: Composed | None) -> UUID | None:
+def _message_of(verdict: Verdict, message: Composed | None) -> UUID | None:
     """The message that tells an update, or that says how things stand instead of it."""
-    return message.message_id if message is not None and state in {"told", "superseded"} else None
+    return message.message_id if message is not None and verdict.state in {"told", "superseded"} else None
 
 
 def _failed(
