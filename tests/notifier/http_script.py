@@ -30,6 +30,7 @@ class ScriptedHttp:
         self.connections = 0
         self.written = 0  # bytes of bodies without end
         self.port = 0
+        self.heard = asyncio.Event()  # of a request
         self._open: set[asyncio.StreamWriter] = set()
         self._end = asyncio.Event()
 
@@ -47,6 +48,7 @@ class ScriptedHttp:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         self.seen.append(Seen(head[0], headers, await reader.readexactly(int(headers.get("content-length", "0")))))
+        self.heard.set()
         step = self.script.popleft() if self.script else "200"
         match step:
             case "hang":

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -80,7 +82,7 @@ def test_no_part_begins_before_the_one_before_it_is_full(text: str) -> None:
     alphabet = alphabet_of(text)
     most = {"gsm-7": 153, "ucs-2": 67}[alphabet]
     parts = split(text)
-    for part, following in zip(parts, parts[1:], strict=False):
+    for part, following in pairwise(parts):
         assert len(codes(part + following[0], alphabet)) > most
 
 

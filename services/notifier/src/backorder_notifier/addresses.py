@@ -61,14 +61,6 @@ def may_reach(address: Address, allowed: Sequence[Network], *, encrypted: bool) 
     return is_within(address, allowed) or (encrypted and is_public(address))
 
 
-def networks(text: str) -> tuple[Network, ...]:
-    """Reads NOTIFIER_WEBHOOK_ALLOWED_NETWORKS: "10.1.0.0/16, fd12::/48". Raises ValueError."""
-    try:
-        return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())
-    except ValueError as error:
-        raise ValueError(f"should be networks such as 10.1.0.0/16, fd12::/48: {error}") from None
-
-
 def webhook_url(text: str, allowed: Sequence[Network] = ()) -> str:
     """Reads NOTIFIER_WEBHOOK_URL. Raises ValueError with a text that repeats nothing of it: URLs hold secrets.
 
@@ -78,7 +70,7 @@ def webhook_url(text: str, allowed: Sequence[Network] = ()) -> str:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         raise ValueError("is not a URL such as https://shop.example.org/webhooks") from None
-    if url.scheme not in {"https", "http"} or not url.host or url.fragment:
+    if url.scheme not in {"https", "http"} or not url.host or url.userinfo or url.fragment:
         raise ValueError("should be https://host/path")
     if url.scheme == "http" and not allowed:
         raise ValueError(

@@ -5,18 +5,17 @@ environment, or logs URLs (which may hold secrets).
 """
 
 import asyncio
-import ipaddress
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import httpx
 
-_CONNECT_SECONDS: Final = 5.0  # at most, of the whole: another address may answer
+_CONNECT_SECONDS: Final = 5.0  # at most: another address may answer
 _ANSWER_BYTES: Final = 16 * 1024  # an answer's codes are in its first bytes
 _ANSWER_SECONDS: Final = 2.0  # for the rest of an answer whose status is known
 _LONGEST_WAIT: Final = timedelta(days=1)  # that a provider may ask for
@@ -41,6 +40,8 @@ class Lost:
 
 def transport(tls: ssl.SSLContext | None = None) -> httpx.AsyncHTTPTransport:
     """Keeps connections. Certificates: those of `SSL_CERT_FILE` where that is set, else the usual ones."""
+    # Its lines for debugging show the headers of answers.
+    logging.getLogger("httpcore").setLevel(logging.WARNING)
     limits = httpx.Limits(max_keepalive_connections=10, keepalive_expiry=30)
     return httpx.AsyncHTTPTransport(verify=tls or httpx.create_ssl_context(), trust_env=False, limits=limits)
 
@@ -61,7 +62,8 @@ async def post(
         yield body
 
     left = max(0.0, until - asyncio.get_running_loop().time())
-    timeouts = {"connect": min(_CONNECT_SECONDS, left), "read": left, "write": left, "pool": left}
+    # Connecting and its TLS end before the whole does: cancelled in between, the library would leave the socket open.
+    timeouts = {"connect": min(_CONNECT_SECONDS, 0.45 * left), "read": left, "write": left, "pool": left}
     request = httpx.Request(
         "POST",
         url,
@@ -102,7 +104,7 @@ def _why(lost: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, ssl.SSLError):
             return "tls"
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__  # the pool says "from None"
     if isinstance(lost, httpx.TimeoutException | TimeoutError):
         return "timeout"
     return "no connection" if isinstance(lost, httpx.ConnectError) else "connection lost"
@@ -119,27 +121,3 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
         return None
     wait = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
     return min(max(wait, timedelta(0)), _LONGEST_WAIT)
-
-
-def gateway_url(text: str) -> str:
-    """Reads NOTIFIER_SMS_URL. Raises ValueError with a text that repeats nothing of it."""
-    try:
-        parts = urlsplit(text)
-        httpx.URL(text)
-        _ = parts.port
-    except (ValueError, httpx.InvalidURL):
-        raise ValueError("is not a URL such as https://sms.example.org") from None
-    if parts.scheme not in {"https", "http"} or not parts.hostname or parts.fragment or "@" in parts.netloc:
-        raise ValueError("should be https://host/path; account and token have settings of their own")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError("http:// is clear text and only for a gateway on this machine: use https://")
-    return text
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, assert_never
 from urllib.parse import quote, urlencode
 
 import httpx
+from pydantic_core import from_json
 
 from backorder_notifier.channel import Answer, Outgoing
 from backorder_notifier.gsm import fit, plain
@@ -94,7 +95,7 @@ class SmsChannel:
         """One try. Raises ValueError where there are no words."""
         number = outgoing.recipient.phone
         if number is None:
-            return Answer("never", "no_phone")
+            return Answer("never", "no_phone", tried=False)
         text = fit(plain(self._words(outgoing).sms.strip()), self._most_parts)
         if not text:
             raise ValueError("a text message without a text")
@@ -193,7 +194,7 @@ def _judge_generic(reply: Reply, said: dict[str, Any], now: datetime) -> Answer:
 
 def _object(body: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
+        said = from_json(body)
+    except ValueError:
         return {}
     return said if isinstance(said, dict) else {}

@@ -27,7 +27,7 @@ from backorder_notifier.posting import Lost, Reply, post, retry_after, transport
 
 _PREFIX: Final = "whsec_"
 _MOST_ADDRESSES: Final = 3  # tried of one name, within one timeout
-_ENDPOINT_IS_WRONG: Final = frozenset({400, 401, 403, 404, 405, 406, 410, 411, 413, 414, 415, 421, 422, 426, 501})
+_ENDPOINT_IS_WRONG: Final = frozenset({400, 401, 403, 404, 405, 406, 411, 413, 414, 415, 421, 422, 426, 501})
 
 
 class WebhookWords(Protocol):
@@ -37,7 +37,7 @@ class WebhookWords(Protocol):
     def text(self) -> str: ...
 
 
-Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
+Resolve = Callable[[str], Awaitable[Sequence[Address]]]
 
 
 class WebhookChannel:
@@ -56,6 +56,7 @@ class WebhookChannel:
     ) -> None:  # fmt: skip
         self._url = httpx.URL(webhook_url(url, allowed_networks))
         self._host = self._url.raw_host.decode("ascii")
+        self._headers = {"Host": self._url.netloc.decode("ascii"), "Content-Type": "application/json"}
         self._keys = [key(secret) for secret in secrets]
         self._words = words
         self._allowed = tuple(allowed_networks)
@@ -67,10 +68,10 @@ class WebhookChannel:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._seconds
         body = body_of(outgoing, self._words)
-        headers = self._headers() | signed(str(outgoing.delivery_id), body, self._keys, now)
+        headers = self._headers | signed(str(outgoing.delivery_id), body, self._keys, now)
         try:
             async with asyncio.timeout_at(until):
-                found = await self._resolve(self._host, self._url.port or (443 if self._url.scheme == "https" else 80))
+                found = await self._resolve(self._host)
         except TimeoutError:
             return Answer("unreachable", "timeout")
         except (OSError, UnicodeError):
@@ -90,13 +91,6 @@ class WebhookChannel:
 
     async def close(self) -> None:
         await self._transport.aclose()
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"Host": self._url.netloc.decode("ascii"), "Content-Type": "application/json"}
-        if self._url.userinfo:
-            login = f"{self._url.username}:{self._url.password}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
-        return headers
 
 
 def judge(outcome: Reply | Lost, now: datetime) -> Answer:
@@ -165,17 +159,7 @@ def key(secret: str) -> bytes:
     return found
 
 
-def secrets(text: str) -> tuple[str, ...]:
-    """Reads NOTIFIER_WEBHOOK_SECRET: one, or two while it is being changed, with a comma. Raises ValueError."""
-    found = tuple(each.strip() for each in text.split(",") if each.strip())
-    if not 1 <= len(found) <= 2:
-        raise ValueError("should be one whsec_… secret, or two with a comma while it is being changed")
-    for each in found:
-        key(each)
-    return found
-
-
-async def addresses_of(host: str, port: int) -> Sequence[Address]:
+async def addresses_of(host: str) -> Sequence[Address]:
     """What a name resolves to now. Raises OSError where it is none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return tuple(dict.fromkeys(ip_address(address[0]) for _, _, _, _, address in found))
