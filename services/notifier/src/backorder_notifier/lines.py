@@ -116,9 +116,9 @@ def _facts(
     if line.waiting:
         facts.append(Fact(say("Expected"), expected or say("not known yet"), strong=True))
         if overdue:
-            facts.append(Fact(say("Promised before"), words.day(line.expected) or "", strong=False))
+            facts.append(Fact(say("Previous date"), words.day(line.expected) or "", strong=False))
         elif has_moved(line) and line.previous is not None:
-            facts.append(Fact(say("Promised before"), words.day(line.previous) or "", strong=False))
+            facts.append(Fact(say("Previous date"), words.day(line.previous) or "", strong=False))
     return tuple(facts)
 
 
