@@ -1,181 +1,238 @@
-"""One transaction a poll batch: positions, contacts, events in order of version, what is to be told, dead letters."""
+"""One transaction a poll batch: positions, customers, orders, what may concern them, products, dead letters."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
-from backorder_notifier import store
-from backorder_notifier.contacts import Contact, contact_of
+from backorder_notifier import contact_store, store
+from backorder_notifier.applying import (
+    Circumstances,
+    OrderInHand,
+    Upgrade,
+    id_of,
+    in_hand,
+    may_have_update,
+    take,
+    upgrade_of,
+)
+from backorder_notifier.contacts import Customer, changed
 from backorder_notifier.errors import is_data_error
 from backorder_notifier.fail_points import reached
-from backorder_notifier.outcomes import Outcome, outcome
-from backorder_notifier.rows import DeadLetterRow, OrderRow, ParkedRow, Record
-from backorder_notifier.store import Connection, Partition
-from backorder_notifier.updates import (
-    BEFORE_START,
-    Applied,
-    BackorderEvent,
-    Delivery,
-    counted,
-    plan_deliveries,
-)
-from backorder_schemas import (
-    DeadLetter,
-    Decoded,
-    Gap,
-    OrderPlaced,
-    Position,
-    Versions,
-    decode,
-)
+from backorder_notifier.policy import Policy
+from backorder_notifier.rows import DeadLetterRow, KnownUpdate, Record, SavedOrder
+from backorder_notifier.sorting import Batch, Judged, judge, sort
+from backorder_notifier.statements import Connection
+from backorder_notifier.store import Key, Partition
+from backorder_notifier.telling import Mark, look_at
+from backorder_notifier.turns import Item, Turns, VersionedEvent, keys_of, open_turns, save_turns
+from backorder_schemas import DeadLetter, Gap, OrderPlaced
 
-EVENTS = "backorders"
-READS = ("orders", EVENTS)
+READS = ("orders", "backorders", "allocations", "fulfilment", "catalog", "customers", "availability")
 """The topics that the notifier reads, without prefix."""
 
-Judged = tuple[Record, Decoded | DeadLetter]
+OLD: Final = timedelta(minutes=5)
+"""A record as old as this when it is read is one of a backlog."""
 
 
 @dataclass(slots=True)
 class Report:
-    """What a batch did, to be counted and logged once it is committed."""
+    """What a batch did, to be counted and logged once it is committed. `tell_at`: when the first order is due."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     dead: list[tuple[Record, DeadLetter]] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
-    due: int = 0
+    tell_at: datetime | None = None
     to_publish: int = 0
 
     def add(self, other: "Report") -> None:
         self.outcomes.update(other.outcomes)
         self.dead += other.dead
         self.gaps += other.gaps
-        self.due += other.due
+        self.tell_at = min(filter(None, (self.tell_at, other.tell_at)), default=None)
         self.to_publish += other.to_publish
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """An event and the record that it came in, which is what is kept while it waits."""
-
-    record: Record
-    event: BackorderEvent
-    traceparent: str | None
-
-
-def _event(record: Record, verdict: Decoded | DeadLetter) -> _Item | None:
-    if isinstance(verdict, Decoded) and isinstance(verdict.message, BackorderEvent):
-        return _Item(record, verdict.message, verdict.traceparent)
-    return None
-
-
-async def take_batch(
-    connection: Connection, records: Sequence[Record], now: datetime, start_at: datetime | None
-) -> Report:
+async def take_batch(connection: Connection, records: Sequence[Record], now: datetime, policy: Policy) -> Report:
     """Take records in, each once whoever brings them. Records of a partition come in the order of their offsets.
 
     Raises what the database raises, with nothing changed, except for a value that it can't store: that record is found
     by halving and becomes a dead letter.
     """
-    judged = [(record, _judge(record)) for record in records]
-    return await _take(connection, judged, now, start_at)
+    return await _take(connection, [(record, judge(record)) for record in records], now, policy)
 
 
-def _judge(record: Record) -> Decoded | DeadLetter:
-    return decode(record.topic, record.key, record.value, record.headers)
-
-
-async def _take(connection: Connection, judged: Sequence[Judged], now: datetime, start_at: datetime | None) -> Report:
+async def _take(connection: Connection, judged: Sequence[Judged], now: datetime, policy: Policy) -> Report:
     try:
-        return await _take_once(connection, judged, now, start_at)
+        return await _take_once(connection, judged, now, policy)
     except Exception as error:
         if not is_data_error(error):
             raise
     if len(judged) == 1:
         refused = DeadLetter("impossible", "the database can't store a value of it")
-        return await _take_once(connection, [(judged[0][0], refused)], now, start_at)
+        return await _take_once(connection, [(judged[0][0], refused)], now, policy)
     half = len(judged) // 2
-    report = await _take(connection, judged[:half], now, start_at)
-    report.add(await _take(connection, judged[half:], now, start_at))
+    report = await _take(connection, judged[:half], now, policy)
+    report.add(await _take(connection, judged[half:], now, policy))
     return report
 
 
-async def _take_once(
-    connection: Connection, judged: Sequence[Judged], now: datetime, start_at: datetime | None
-) -> Report:
-    after: dict[Partition, int] = {}
+async def _take_once(connection: Connection, judged: Sequence[Judged], now: datetime, policy: Policy) -> Report:
+    after: dict[Partition, tuple[int, bool]] = {}
     for record, _ in judged:
-        after[record.full_topic, record.partition] = record.offset + 1
+        after[record.full_topic, record.partition] = record.offset + 1, now - record.recorded_at > OLD
     async with connection.transaction():
         positions = await store.lock_cursors(connection, list(after))
         if len(positions) < len(after):
             await store.stub_cursors(connection, list(after))
             positions = await store.lock_cursors(connection, list(after))
         # Compared by <, not for contiguity: transaction markers leave holes in offsets.
-        fresh = [each for each in judged if each[0].offset >= positions[each[0].full_topic, each[0].partition]]
-        report = await apply_judged(connection, fresh, now, start_at)
+        fresh = [each for each in judged if each[0].offset >= positions[_partition(each[0])].next_offset]
+        report = await _apply(connection, sort(fresh), now, policy, upgrade_of(positions))
         report.outcomes["repeated"] += len(judged) - len(fresh)
-        await store.move_cursors(connection, after)
+        await store.move_cursors(connection, now, after)
         reached("intake.before_commit")
     reached("intake.after_commit")
     return report
 
 
-async def apply_judged(
-    connection: Connection, judged: Sequence[Judged], now: datetime, start_at: datetime | None
-) -> Report:
-    """What records say, in the caller's transaction: contacts, deliveries, dead letters."""
-    report = Report()
-    contacts: dict[str, Contact] = {}
-    items = []
-    for record, verdict in judged:
-        if isinstance(verdict, DeadLetter):
-            report.dead.append((record, verdict))
-            continue
-        report.outcomes["wrong_key"] += not verdict.key_matches
-        if isinstance(verdict.message, OrderPlaced):
-            contacts.setdefault(verdict.message.order_id, contact_of(verdict.message))
-            report.outcomes["contact"] += 1
-        elif item := _event(record, verdict):
-            items.append(item)
-        else:
-            report.outcomes["not_for_us"] += 1
-    if report.dead:
-        await store.bury(connection, now, report.dead)
-        report.outcomes["dead_letter"] += len(report.dead)
-        report.to_publish += len(report.dead)
+def _partition(record: Record) -> Partition:
+    return record.full_topic, record.partition
 
-    order_ids = contacts.keys() | {item.event.order_id for item in items}
+
+async def _apply(
+    connection: Connection,
+    batch: Batch,
+    now: datetime,
+    policy: Policy,
+    upgrade: Upgrade,
+    overdue: Sequence[Key] = (),
+) -> Report:
+    """What records say, in the caller's transaction. `overdue`: keys that need not wait any longer."""
+    report = Report(outcomes=batch.outcomes, dead=batch.dead, to_publish=len(batch.dead))
+    if batch.dead:
+        await store.bury(connection, now, batch.dead)
+    customers = await _take_contacts(connection, batch, report)
+    order_ids = {item.message.order_id for item in batch.items} | {key for _, key in overdue}
     if order_ids:
-        orders = await _lock(connection, order_ids)
-        orders, outcomes = await _meet(connection, contacts, orders, now, report)
-        applied = await _in_order(connection, items, (), now, report)
-        await _record(connection, applied, orders, outcomes, now, start_at, report)
+        await store.stub_orders(connection, order_ids)
+        rows = await store.lock_orders(connection, order_ids)
+        turns = await open_turns(connection, keys_of(batch.items) | set(overdue))
+        items = _in_turn(batch.items, overdue, turns, report)
+        circumstances = Circumstances(customers, await _known(connection, items), policy.start_at, upgrade)
+        orders = {order_id: in_hand(row) for order_id, row in rows.items()}
+        for item in items:
+            take(orders[item.message.order_id], item, circumstances)
+        await save_turns(connection, turns, now)
+        await _save(connection, orders, now, policy, report)
+        report.gaps += turns.gaps
+        report.dead += turns.unreadable
+        report.to_publish += len(turns.unreadable)
+    if batch.products:
+        await store.save_products(connection, ((sku, *rest) for sku, rest in batch.products.items()))
+    if batch.stock:
+        await store.save_availability(connection, ((*pool, *rest) for pool, rest in batch.stock.items()))
     return report
+
+
+async def _take_contacts(connection: Connection, batch: Batch, report: Report) -> Mapping[str, Customer]:
+    """The customers of the batch, locked, after what they said of themselves."""
+    placed = [item.message for item in batch.items if isinstance(item.message, OrderPlaced)]
+    ids = {message.customer.customer_id for message in placed} | {change.customer_id for change, _ in batch.changes}
+    if not ids:
+        return {}
+    await contact_store.stub_customers(connection, ids)
+    customers = await contact_store.lock_customers(connection, ids)
+    before = dict(customers)
+    for change, recorded_at in batch.changes:
+        customer = customers[change.customer_id]
+        customers[change.customer_id] = changed(customer, change, recorded_at)
+        is_new = change.revision > customer.revision
+        report.outcomes["contact_changed" if is_new else "old_revision"] += 1
+    if after := [customer for key, customer in customers.items() if customer is not before[key]]:
+        await contact_store.save_customers(connection, after)
+    return customers
+
+
+def _in_turn(items: Sequence[Item], overdue: Sequence[Key], turns: Turns, report: Report) -> list[Item]:
+    """What is to be applied, in the order of the batch."""
+    ready: list[Item] = []
+    for item in items:
+        event = item.message
+        if not isinstance(event, VersionedEvent):
+            ready.append(item)
+            continue
+        outcome, released = turns.take(item, event)
+        report.outcomes[outcome] += 1
+        ready += released
+        if outcome == "old_version" and turns.was_passed(item, event):
+            ready.append(replace(item, out_of_turn=True))
+    for key in overdue:
+        ready += turns.give_up(key)
+    return ready
+
+
+async def _known(connection: Connection, items: Sequence[Item]) -> dict[str, KnownUpdate]:
+    """Updates that are there already for events of the batch, by id."""
+    events = [(item, item.message) for item in items if may_have_update(item.message)]
+    ids = {message.id for _, message in events}
+    if not ids:
+        return {}
+    known = await store.known_updates(connection, sorted(ids))
+    # An id that was given to two messages is rare enough to ask again.
+    names = {id_of(item, known) for item, _ in events} - ids
+    return known | await store.known_updates(connection, sorted(names)) if names else known
+
+
+async def _save(
+    connection: Connection, orders: Mapping[str, OrderInHand], now: datetime, policy: Policy, report: Report
+) -> None:
+    """Write orders and updates, and when each order is to be looked at next."""
+    touched = {order_id: order for order_id, order in orders.items() if order.is_changed}
+    if not touched:
+        return
+    if contacts := [order.contact for order in touched.values() if order.contact is not None]:
+        await store.place_orders(connection, now, contacts)
+    if updates := [update for order in touched.values() for update in order.updates]:
+        await store.record_updates(connection, now, updates)
+        report.outcomes.update(f"update_{update.state}" for update in updates)
+    if waited_at := {order_id: order.waited_at for order_id, order in touched.items() if order.waited_at is not None}:
+        await store.revive_shipments(connection, waited_at)
+    marks: dict[str, list[Mark]] = {}
+    for mark in await store.pending_marks(connection, touched):
+        span = (Mark(mark.kind, mark.line_no, at) for at in (mark.first_at, mark.last_at))
+        marks.setdefault(mark.order_id, []).extend(span)
+    saved = [_saved(order, marks.get(order_id, ()), policy) for order_id, order in touched.items()]
+    await store.save_orders(connection, saved)
+    report.tell_at = min((order.tell_at for order in saved if order.tell_at is not None), default=None)
+
+
+def _saved(order: OrderInHand, marks: Iterable[Mark], policy: Policy) -> SavedOrder:
+    tell_at = look_at(order.dossier, order.told, marks, order.row.timezone, policy) if order.is_known else None
+    return SavedOrder(order.row.order_id, order.dossier_json(), order.told_json(), tell_at)
 
 
 async def give_up_waiting(
-    connection: Connection, now: datetime, wait: timedelta, start_at: datetime | None, limit: int = 100
+    connection: Connection, now: datetime, wait: timedelta, policy: Policy, limit: int = 100
 ) -> Report:
     """Apply events that have waited too long for an earlier version of their key, and report the gaps."""
-    report = Report()
-    keys = [key for topic, key in await store.overdue_keys(connection, now - wait, limit) if topic == EVENTS]
-    if keys:
-        async with connection.transaction():
-            orders = await _lock(connection, keys)
-            # Asked again under the locks: what was missing may have come meanwhile, and others may wait only now.
-            overdue = await store.overdue_keys(connection, now - wait, limit)
-            keys = [key for key in keys if (EVENTS, key) in overdue]
-            applied = await _in_order(connection, (), keys, now, report)
-            await _record(connection, applied, orders, [], now, start_at, report)
-    return report
+    keys = await store.overdue_keys(connection, now - wait, limit)
+    if not keys:
+        return Report()
+    async with connection.transaction():
+        await store.lock_orders(connection, {key for _, key in keys})
+        # Asked again under the locks: what was missing may have come meanwhile, and others may wait only now.
+        overdue = await store.overdue_keys(connection, now - wait, limit)
+        keys = [key for key in keys if key in overdue]
+        upgrade = upgrade_of(await store.read_positions(connection))
+        return await _apply(connection, Batch(), now, policy, upgrade, keys)
 
 
 async def redrive(
     connection: Connection,
     now: datetime,
-    start_at: datetime | None,
+    policy: Policy,
     ids: Sequence[int] | None,
     reasons: Sequence[str] | None,
     *,
@@ -189,170 +246,16 @@ async def redrive(
     """
     async with connection.transaction():
         letters = await store.lock_dead_letters(connection, ids, reasons, after, limit)
-        verdicts = [_judge(letter.record) for letter in letters]
+        judged = [(letter.record, judge(letter.record)) for letter in letters]
         results = [
             (letter, verdict if isinstance(verdict, DeadLetter) else None)
-            for letter, verdict in zip(letters, verdicts, strict=True)
+            for letter, (_, verdict) in zip(letters, judged, strict=True)
         ]
         if dry_run:
             return results, Report()
-        usable = [
-            (letter.record, verdict)
-            for letter, verdict in zip(letters, verdicts, strict=True)
-            if not isinstance(verdict, DeadLetter)
-        ]
-        report = await apply_judged(connection, usable, now, start_at)
+        usable = [each for each in judged if not isinstance(each[1], DeadLetter)]
+        # Whatever release refused it, nobody was told of it: what came with an upgrade doesn't matter.
+        report = await _apply(connection, sort(usable), now, policy, Upgrade())
         used = [letter.dead_letter_id for letter, refused in results if refused is None]
         await store.mark_redriven(connection, used, now)
     return results, report
-
-
-async def _lock(connection: Connection, order_ids: Iterable[str]) -> dict[str, OrderRow]:
-    wanted = set(order_ids)
-    orders = await store.lock_orders(connection, wanted)
-    if len(orders) < len(wanted):
-        # Locked again as a whole, and read anew: a lock taken late would be out of order.
-        await store.stub_orders(connection, wanted)
-        orders = await store.lock_orders(connection, wanted)
-    return orders
-
-
-async def _meet(
-    connection: Connection, contacts: dict[str, Contact], orders: dict[str, OrderRow], now: datetime, report: Report
-) -> tuple[dict[str, OrderRow], list[Outcome]]:
-    """Record contacts of orders not known yet, and wake the deliveries that waited for them."""
-    new = {order_id: contact for order_id, contact in contacts.items() if orders[order_id].known_at is None}
-    if not new:
-        return orders, []
-    await store.record_contacts(connection, now, new.values())
-    orders = orders | {
-        order_id: replace(orders[order_id], known_at=now, customer_id=contact.customer_id, withheld=contact.withheld)
-        for order_id, contact in new.items()
-    }
-    waited = [order_id for order_id in new if orders[order_id].deliveries]
-    outcomes: list[Outcome] = []
-    if waited:
-        waiting = await store.waiting_deliveries(connection, waited)
-        due = [each.delivery_id for each in waiting if orders[each.order_id].withheld is None]
-        await store.make_due(connection, due, now)
-        report.due += len(due)
-        reasons = {each.delivery_id: orders[each.order_id].withheld for each in waiting}
-        await store.withhold(connection, {key: reason for key, reason in reasons.items() if reason is not None}, now)
-        for each in waiting:
-            order = orders[each.order_id]
-            if order.withheld is not None:
-                orders[each.order_id], told = _not_told(
-                    order, each.kind, each.channel, order.withheld, each.about, now, each.traceparent
-                )
-                outcomes.append(told)
-    return orders, outcomes
-
-
-async def _in_order(
-    connection: Connection, items: Sequence[_Item], give_up: Sequence[str], now: datetime, report: Report
-) -> list[Applied]:
-    """The events whose turn it is by the rule of `Versions`, its state in the database. Their orders are locked."""
-    keys = sorted({item.event.order_id for item in items} | set(give_up))
-    if not keys:
-        return []
-    known = await store.read_versions(connection, EVENTS, keys)
-    parked = await store.read_parked(connection, EVENTS, keys)
-    waiting: dict[str, list[tuple[int, _Item]]] = {}
-    for row in parked:
-        judgement = _judge(row.record)
-        if item := _event(row.record, judgement):
-            waiting.setdefault(row.key, []).append((row.version, item))
-        elif isinstance(judgement, DeadLetter):  # of an older release, which could read it
-            await store.bury(connection, now, [(row.record, judgement)])
-    versions = Versions(
-        Position(EVENTS, key, epoch, version, tuple(waiting.get(key, ()))) for key, (epoch, version) in known.items()
-    )
-    ready: list[_Item] = []
-    for item in items:
-        event = item.event
-        turn = versions.feed(EVENTS, event.order_id, event.epoch, event.version, item)
-        report.outcomes[{"apply": "applied", "ignore": "old_version", "wait": "waits"}[turn.action]] += 1
-        ready += turn.ready
-        report.gaps += [turn.gap] if turn.gap else []
-    for key in give_up:
-        turn = versions.give_up(EVENTS, key)
-        ready += turn.ready
-        report.gaps += [turn.gap] if turn.gap else []
-
-    positions = list(versions.positions())
-    await store.save_versions(connection, EVENTS, [(each.key, each.epoch, each.version) for each in positions])
-    before = {(row.key, row.epoch, row.version) for row in parked}
-    after = {(each.key, each.epoch, version): item for each in positions for version, item in each.waiting}
-    if gone := before - after.keys():
-        await store.unpark(connection, EVENTS, sorted(gone))
-    if came := after.keys() - before:
-        rows = [
-            ParkedRow(key, epoch, version, after[key, epoch, version].record) for key, epoch, version in sorted(came)
-        ]
-        await store.park(connection, EVENTS, now, rows)
-    return [Applied(item.event, item.traceparent) for item in ready]
-
-
-async def _record(
-    connection: Connection,
-    applied: Sequence[Applied],
-    orders: dict[str, OrderRow],
-    outcomes: list[Outcome],
-    now: datetime,
-    start_at: datetime | None,
-    report: Report,
-) -> None:
-    """Write what is to be told, and the outcomes of what can't be."""
-    told = set()
-    if applied:
-        told = await store.told_events(connection, [each.event.id for each in applied], "email")
-    deliveries = plan_deliveries(applied, orders, told, start_at)
-    changed = {each.order_id: orders[each.order_id] for each in deliveries}
-    changed |= {each.order_id: orders[each.order_id] for each in outcomes}
-    changed = counted(changed, deliveries)
-    for each in deliveries:
-        if each.reason is not None and each.reason != BEFORE_START:
-            changed[each.order_id], failed = _not_told(
-                changed[each.order_id], each.kind, each.channel, each.reason, each.about, now, each.traceparent
-            )
-            outcomes.append(failed)
-    if deliveries:
-        await store.record_deliveries(connection, now, deliveries)
-        await store.record_updates(connection, deliveries)
-    if outcomes:
-        await store.append_outbox(connection, outcomes)
-    if changed:
-        await store.count_deliveries(connection, changed.values())
-    _count(report, deliveries)
-    report.to_publish += len(outcomes)
-
-
-def _not_told(
-    order: OrderRow,
-    kind: str,
-    channel: str,
-    reason: str,
-    about: Sequence[str],
-    now: datetime,
-    traceparent: str | None,
-) -> tuple[OrderRow, Outcome]:
-    """The outcome of a delivery that will never be tried, and the order after it."""
-    after = replace(order, outcome_version=order.outcome_version + 1)
-    return after, outcome(
-        order_id=order.order_id,
-        customer_id=order.customer_id,
-        version=after.outcome_version,
-        kind=kind,
-        channel=channel,
-        attempts=0,
-        failure=reason,
-        about=about,
-        occurred_at=now,
-        traceparent=traceparent,
-    )
-
-
-def _count(report: Report, deliveries: Sequence[Delivery]) -> None:
-    report.due += sum(each.state == "due" for each in deliveries)
-    for each in deliveries:
-        report.outcomes[f"delivery_{each.state}"] += 1

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
+
+from backorder_notifier.kinds import Kind
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -22,62 +25,87 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class CursorPosition:
+    """Where a partition goes on. Below `told_below` the release before 0002, which knew fewer kinds, told what it knew.
+
+    `upgraded_at`: when 0002 came, or None if there was nothing before it.
+    """
+
+    next_offset: int
+    told_below: int
+    upgraded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class OrderRow:
-    """An order, locked. `known_at` is None until its OrderPlaced came; `withheld` says why nothing can be sent."""
+    """An order, locked. `known_at` is None until its OrderPlaced came. `timezone`: its customer's. JSON: the rest."""
 
     order_id: str
     known_at: datetime | None
     customer_id: str | None
-    withheld: str | None
-    deliveries: int
-    outcome_version: int
+    delivery: str | None
+    timezone: str
+    dossier: str
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
+class SavedOrder:
+    """An order after a batch. `dossier` and `told` are JSON."""
+
+    order_id: str
+    dossier: str
+    told: str
+    tell_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownUpdate:
+    """An update that is there already: of which event, and what became of it."""
+
+    order_id: str
+    type: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewUpdate:
+    """One event that may concern a customer. `event` is JSON; no `kind`: of none that customers are told."""
+
+    event_id: str
+    order_id: str
+    topic: str
+    line_no: int | None
+    kind: str | None
+    caused_by: str
+    occurred_at: datetime
+    recorded_at: datetime
+    event: str
+    traceparent: str | None
+    state: Literal["pending", "not_told"]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingMark:
+    """When the first and the last pending update of one order, kind and line were recorded."""
+
+    order_id: str
+    kind: Kind
+    line_no: int | None
+    first_at: datetime
+    last_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedRow:
     """A record that waits for an earlier version of its key."""
 
+    topic: str
     key: str
     epoch: int
     version: int
     record: Record
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingRow:
-    """A delivery whose contact has come just now."""
-
-    delivery_id: UUID
-    order_id: str
-    kind: str
-    channel: str
-    attempts: int
-    traceparent: str | None
-    about: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimedRow:
-    """A delivery that this sender alone may try until its lease ends, and all it takes to do so. `events` is JSON."""
-
-    delivery_id: UUID
-    order_id: str
-    kind: str
-    channel: str
-    attempts: int
-    first_attempt_at: datetime
-    lease: UUID
-    traceparent: str | None
-    customer_id: str
-    email: str
-    name: str | None
-    locale: str
-    timezone: str
-    order_url: str | None
-    delivery: str
-    about: tuple[str, ...]
-    events: tuple[str, ...]
-    occurred_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +165,7 @@ class BacklogRow:
     """What waits. `dead_letters` are those not driven again yet."""
 
     due: int
-    waiting_for_contact: int
+    pending: int
     oldest_due: datetime | None
     outcomes_unpublished: int
     dead_letters_unpublished: int

@@ -1,47 +1,40 @@
-"""How records come from Kafka: FastStream hands over poll batches of raw bytes; positions are ours, in PostgreSQL.
+"""How records come from Kafka: FastStream hands over poll batches of raw bytes; and what the AsyncAPI document says.
 
 FastStream's defaults lose data (commit before the work, headers decoded before anything else, exceptions swallowed), so
 each setting here has a reason; the tests kill processes to see that they hold.
 """
 
-import asyncio
 import logging
-import random
-import time
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any, Final
 
-import asyncpg
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 
-from backorder_notifier import store
-from backorder_notifier.errors import describe, is_not_ready
-from backorder_notifier.intake import READS, Report, take_batch
-from backorder_notifier.rows import Record
-from backorder_notifier.telemetry import BATCH_SECONDS, BATCHES, DEAD_LETTERS, GAPS, LAG, MESSAGES, logger, timed
+from backorder_notifier.intake import READS
+from backorder_notifier.reading import Reader
 from backorder_schemas import (
+    AllocationReleased,
+    AllocationRevoked,
     BackorderCancelled,
     BackorderCreated,
     BackorderFilled,
     BackorderRejected,
+    ContactChanged,
     CustomerNotified,
+    LinesDelivered,
+    LinesShipped,
     NotificationFailed,
     OrderCancelled,
     OrderPlaced,
     PromiseChanged,
+    SkuAvailability,
+    SkuPolicyChanged,
 )
 
-log = logger("subscribers")
-
 GROUP: Final = "notifier"
-_PLACE_SECONDS: Final = 5.0
-_COMMIT_SECONDS: Final = 5.0
-_STALE_SECONDS: Final = 60.0
 
 
 class RawCodec:
@@ -71,225 +64,8 @@ async def parse_raw(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
     )
 
 
-class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Poll batches into the database, each record once. Also keeps the consumer where our own cursors say."""
-
-    def __init__(
-        self, prefix: str, pool: asyncpg.Pool, start_at: datetime | None, committed: Callable[[Report], None]
-    ) -> None:
-        self._prefix = prefix
-        self.consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
-        self._pool = pool
-        self._start_at = start_at
-        self._committed = committed
-        # Held for a batch and for a change of assignment: a rebalance waits for the batch in hand.
-        self._busy = asyncio.Lock()
-        self._placed: set[TopicPartition] = set()
-        self._hurry = asyncio.Event()
-        self._placing: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._place_failures = 0
-        self._last_turn = time.monotonic()
-
-    # Assignment
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Awaited before this member rejoins, while heartbeats go on."""
-        self._hurry.set()
-        async with self._busy:
-            self._placed.clear()
-        self._hurry.clear()
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Go on where our own cursors say, from the start of the log without one; never from the committed offset.
-
-        Must not take long, since heartbeats begin after it: while the database is away the partitions are paused, and
-        placed when it is back.
-        """
-        async with self._busy:
-            self._placed.clear()
-            partitions = set(assigned)
-            if not partitions or await self._place(partitions):
-                return
-            self._require_consumer().pause(*partitions)
-        if self._placing is not None:
-            self._placing.cancel()
-        self._placing = asyncio.create_task(self._place_later(partitions))
-
-    async def _place_later(self, partitions: set[TopicPartition]) -> None:
-        while True:
-            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311
-            async with self._busy:
-                consumer = self.consumer()
-                if consumer is None or not partitions <= consumer.assignment():
-                    return  # a newer assignment has its own placing
-                if await self._place(partitions):
-                    consumer.resume(*partitions)
-                    return
-
-    async def _place(self, partitions: set[TopicPartition]) -> bool:
-        consumer = self._require_consumer()
-        try:
-            async with asyncio.timeout(_PLACE_SECONDS):
-                async with self._pool.acquire() as connection:
-                    cursors = await store.read_cursors(connection, {each.topic for each in partitions})
-                new = [each for each in partitions if (each.topic, each.partition) not in cursors]
-                for each in partitions.difference(new):
-                    consumer.seek(each, cursors[each.topic, each.partition])
-                if new:
-                    await consumer.seek_to_beginning(*new)
-        except Exception as error:
-            self._place_failures += 1
-            if self._place_failures in {1, 10} or self._place_failures % 60 == 0:
-                log.warning("cursors_not_read", tries=self._place_failures, **describe(error))
-            return False
-        self._place_failures = 0
-        self._placed |= partitions
-        log.info("assigned", partitions=sorted(f"{each.topic}-{each.partition}" for each in partitions))
-        return True
-
-    def _require_consumer(self) -> AIOKafkaConsumer:
-        consumer = self.consumer()
-        if consumer is None:
-            raise IllegalStateError("the consumer is gone")
-        return consumer
-
-    # Batches
-
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
-        """The handler. No exception leaves it: FastStream would log and forget the batch."""
-        async with self._busy:
-            fresh = await self._current(records)
-            try:
-                if fresh:
-                    await self._take(fresh)
-                self._failures = 0
-            except Exception as error:
-                await self._back_off(fresh, error)
-            finally:
-                self._last_turn = time.monotonic()
-
-    async def _current(self, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
-        """Without records fetched before a seek: beginning at the committed offset they could leave a gap behind."""
-        consumer = self.consumer()
-        last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
-        usable = set()
-        for partition in last.keys() & self._placed:
-            try:
-                async with asyncio.timeout(_PLACE_SECONDS):
-                    if consumer is not None and await consumer.position(partition) > last[partition]:
-                        usable.add(partition)
-            except (KafkaError, TimeoutError):
-                continue  # not ours any more, or being placed anew
-        return [record for record in records if TopicPartition(record.topic, record.partition) in usable]
-
-    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
-        now = datetime.now(UTC)
-        batch = [_as_record(self._prefix, record) for record in records]
-        with timed(BATCH_SECONDS):
-            async with self._pool.acquire() as connection:
-                report = await take_batch(connection, batch, now, self._start_at)
-        BATCHES.labels("committed").inc()
-        count_and_log(report)
-        log.debug("batch", records=len(batch), **_where(records), **report.outcomes)
-        self._committed(report)
-        await self._commit({TopicPartition(each.topic, each.partition): each.offset + 1 for each in records})
-
-    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
-        """A hint for tools that show lag. One that fails is harmless; aiokafka would retry it for ever."""
-        try:
-            async with asyncio.timeout(_COMMIT_SECONDS):
-                await self._require_consumer().commit(offsets)
-        except (KafkaError, TimeoutError) as error:
-            log.info("offsets_not_committed", **describe(error))
-
-    async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
-        """Again from the first record, after a while: the world may be ready then. A bug stops this topic, loudly."""
-        self._failures += 1
-        is_bug = not is_not_ready(error)
-        BATCHES.labels("bug" if is_bug else "not_ready").inc()
-        if is_bug:
-            log.error("batch_failed", tries=self._failures, **_where(records), **describe(error))
-        elif self._failures in {1, 10} or self._failures % 50 == 0:
-            log.warning("not_ready", tries=self._failures, **describe(error))
-        consumer = self.consumer()
-        first: dict[TopicPartition, int] = {}
-        for record in records:
-            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
-        for partition, offset in first.items():
-            if consumer is not None and partition in consumer.assignment():
-                consumer.seek(partition, offset)
-        seconds = min(15.0, 0.25 * 2 ** min(self._failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
-        try:
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
-
-    # Health
-
-    def hurry(self) -> None:
-        """Cut a backoff short: the process stops."""
-        self._hurry.set()
-
-    async def lag(self) -> dict[TopicPartition, int] | None:
-        """Records not yet read, by partition; None while that is not known."""
-        consumer = self.consumer()
-        if consumer is None:
-            return None
-        lags: dict[TopicPartition, int] = {}
-        try:
-            async with asyncio.timeout(0.5):
-                for each in consumer.assignment():
-                    highwater = consumer.highwater(each)
-                    if highwater is None:
-                        return None
-                    lags[each] = max(0, highwater - await consumer.position(each))
-        except (KafkaError, TimeoutError):
-            return None
-        LAG.clear()  # of partitions that are another's now
-        for partition, records in lags.items():
-            LAG.labels(partition.topic, str(partition.partition)).set(records)
-        return lags
-
-    async def is_alive(self) -> bool:
-        """A batch was turned round lately, or there is nothing to read and Kafka said so lately."""
-        if time.monotonic() - self._last_turn < _STALE_SECONDS:
-            return True
-        consumer, lags = self.consumer(), await self.lag()
-        if consumer is None or lags is None or any(lags.values()):
-            return False
-        polled = [consumer.last_poll_timestamp(partition) for partition in consumer.assignment()]
-        return all(stamp is not None and time.time() - stamp / 1000 < _STALE_SECONDS for stamp in polled)
-
-    def is_ready(self) -> bool:
-        """Reading, or a member without partitions; not while batches fail or the cursors are unknown."""
-        consumer = self.consumer()
-        return consumer is not None and self._failures == 0 and consumer.assignment() <= self._placed
-
-
-def count_and_log(report: Report) -> None:
-    """The metrics of a committed batch, and a line for everything that was refused or reported."""
-    for name, count in report.outcomes.items():
-        if count:
-            MESSAGES.labels(name).inc(count)
-    for record, letter in report.dead:
-        DEAD_LETTERS.labels(record.full_topic, letter.reason).inc()
-        log.warning(
-            "dead_letter",
-            topic=record.full_topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=letter.reason,
-            detail=letter.detail,
-        )
-    for gap in report.gaps:
-        GAPS.inc()
-        log.error("versions_never_came", topic=gap.topic, key=gap.key, epoch=gap.epoch, first=gap.first, last=gap.last)
-
-
 def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) -> KafkaBroker:
-    """One consumer of both topics: one membership of the group, one transaction a poll batch."""
+    """One consumer of all topics: one membership of the group, one transaction a poll batch."""
     libraries = logging.getLogger("faststream.kafka")
     libraries.setLevel(logging.ERROR)
     broker = KafkaBroker(
@@ -323,6 +99,13 @@ def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) 
         isolation_level="read_committed",  # what a sender aborted was never said
     )
 
+    library = subscriber.get_msg
+
+    async def poll(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        return tuple(await reader.poll(library, consumer))
+
+    subscriber.get_msg = poll  # type: ignore[method-assign]
+
     @subscriber
     async def take(records: Any) -> None:
         await reader.take(records)
@@ -331,40 +114,59 @@ def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) 
     return broker
 
 
+_READ: Final[dict[str, tuple[str, Any]]] = {
+    "orders": (
+        "Read for whom to tell and what was ordered: customer, address, language, order_url, lines. Key: order_id.",
+        list[OrderPlaced | OrderCancelled],
+    ),
+    "backorders": (
+        "Read for what to tell: what waits, until when, what came, what will not. Applied by version. Key: order_id.",
+        list[BackorderCreated | BackorderFilled | PromiseChanged | BackorderCancelled | BackorderRejected],
+    ),
+    "allocations": (
+        "Read for what may ship, and for stock that was lost. Applied by version. Key: order_id.",
+        list[AllocationReleased | AllocationRevoked],
+    ),
+    "fulfilment": (
+        "Read for what was shipped and delivered, once per shipment_id and order. Key: order_id.",
+        list[LinesShipped | LinesDelivered],
+    ),
+    "catalog": ("Read for what SKUs are called. A higher revision replaces. Key: sku.", list[SkuPolicyChanged]),
+    "customers": (
+        "Read for how customers are reached and what they want. A higher revision replaces. Key: customer_id.",
+        list[ContactChanged],
+    ),
+    "availability": (
+        "Read for which alternatives are in stock. A later version replaces. Key: location:sku.",
+        list[SkuAvailability],
+    ),
+}
+
+
 def describe_topics(bootstrap_servers: Sequence[str], prefix: str) -> KafkaBroker:
     """What the AsyncAPI document says, on a broker that is never started.
 
-    Of one subscriber to two topics FastStream would say that either topic carries the messages of both.
+    Of one subscriber to seven topics FastStream would say that each carries the messages of all.
     """
     broker = KafkaBroker(list(bootstrap_servers), apply_types=False, logger=None)
-    group = f"{prefix}{GROUP}"
-
-    @broker.subscriber(
-        f"{prefix}orders",
-        title=f"{prefix}orders",
-        description="Read for whom to tell: customer, address, language, order_url. Key: order_id.",
-        group_id=group,
-        batch=True,
-        ack_policy=AckPolicy.MANUAL,
-    )
-    async def orders(messages: list[OrderPlaced | OrderCancelled]) -> None: ...
-
-    @broker.subscriber(
-        f"{prefix}backorders",
-        title=f"{prefix}backorders",
-        description="Read for what to tell, applied by version. Key: order_id.",
-        group_id=group,
-        batch=True,
-        ack_policy=AckPolicy.MANUAL,
-    )
-    async def backorders(
-        messages: list[BackorderCreated | BackorderFilled | PromiseChanged | BackorderCancelled | BackorderRejected],
-    ) -> None: ...
-
+    for topic in READS:
+        description, messages = _READ[topic]
+        subscriber = broker.subscriber(
+            f"{prefix}{topic}",
+            title=f"{prefix}{topic}",
+            description=description,
+            group_id=f"{prefix}{GROUP}",
+            batch=True,
+            ack_policy=AckPolicy.MANUAL,
+        )
+        subscriber(_handler_of(topic, messages))
     broker.publisher(
         f"{prefix}notifications",
         title=f"{prefix}notifications",
-        description="What became of each message to a customer. Key: order_id. Never an address.",
+        description=(
+            "What became of each message to a customer, over each channel: its kind, the events it told, how each line"
+            " stood, or why it could not be told. By version, without gap. Key: order_id. Never an address."
+        ),
         schema=CustomerNotified | NotificationFailed,
     )
     broker.publisher(
@@ -376,20 +178,11 @@ def describe_topics(bootstrap_servers: Sequence[str], prefix: str) -> KafkaBroke
     return broker
 
 
-def _where(records: Sequence[ConsumerRecord]) -> dict[str, Any]:
-    if not records:
-        return {}
-    return {"topic": records[-1].topic, "partition": records[-1].partition, "offset": records[-1].offset}
+def _handler_of(name: str, messages: Any) -> Any:
+    """A function whose annotation says what a topic carries."""
 
+    async def handler(messages: Any) -> None: ...
 
-def _as_record(prefix: str, record: ConsumerRecord) -> Record:
-    return Record(
-        topic=record.topic.removeprefix(prefix),
-        full_topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        recorded_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
-        key=record.key,
-        value=record.value,
-        headers=tuple(record.headers),
-    )
+    handler.__name__ = name
+    handler.__annotations__ = {"messages": messages, "return": None}
+    return handler

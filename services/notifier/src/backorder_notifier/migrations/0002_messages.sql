@@ -31,7 +31,6 @@ CREATE TABLE customers (
 ALTER TABLE orders DROP COLUMN withheld;
 ALTER TABLE orders RENAME COLUMN deliveries TO messages;   -- the last messages.position of this order
 ALTER TABLE orders
-    ADD COLUMN placed boolean NOT NULL DEFAULT false,      -- its OrderPlaced is in the dossier
     ADD COLUMN dossier jsonb NOT NULL DEFAULT '{}',        -- what is known of the order: backorder_notifier.dossier
     ADD COLUMN told jsonb NOT NULL DEFAULT '{}',           -- what the customer was last told
     ADD COLUMN tell_at timestamptz,                        -- when to decide next what to tell; null: nothing to decide

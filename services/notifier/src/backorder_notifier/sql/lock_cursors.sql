@@ -2,7 +2,9 @@
 -- done, and of two processes that hold the same records (a zombie) the second waits here and then drops them.
 -- Locks cursors in (topic, partition) order. First in every transaction that reads records.
 -- $1 text[] full topics, $2 integer[] partitions.
-SELECT cursors.topic, cursors.partition, cursors.next_offset
+SELECT
+    cursors.topic, cursors.partition, cursors.next_offset, cursors.told_below,
+    (SELECT max(upgraded_at) FROM upgrades) AS upgraded_at
 FROM cursors
 JOIN unnest($1::text[], $2::integer[]) AS batch (topic, partition) USING (topic, partition)
 ORDER BY cursors.topic, cursors.partition

@@ -3,5 +3,5 @@
 SELECT DISTINCT topic, key
 FROM parked
 WHERE parked_at < $1::timestamptz
-ORDER BY topic, key
+ORDER BY key, topic
 LIMIT $2::integer

@@ -1,5 +1,5 @@
 -- The last applied version of keys. Their orders are locked.
--- $1 text topic, $2 text[] keys.
-SELECT key, epoch, version
+-- $1 text[] topics, $2 text[] keys (same length).
+SELECT versions.topic, versions.key, versions.epoch, versions.version
 FROM versions
-WHERE topic = $1::text AND key = ANY ($2::text[])
+JOIN unnest($1::text[], $2::text[]) AS batch (topic, key) USING (topic, key)

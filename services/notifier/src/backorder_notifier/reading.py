@@ -1,0 +1,327 @@
+"""Poll batches into the database, each record once; and where reading goes on: positions are ours, in PostgreSQL."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import asyncpg
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+
+from backorder_notifier import store
+from backorder_notifier.clock import Clock
+from backorder_notifier.errors import describe, is_not_ready
+from backorder_notifier.intake import Report, take_batch
+from backorder_notifier.policy import Policy
+from backorder_notifier.rows import Record
+from backorder_notifier.telemetry import (
+    BATCH_SECONDS,
+    BATCHES,
+    DEAD_LETTERS,
+    GAPS,
+    LAG,
+    MESSAGES,
+    UNREADABLE,
+    logger,
+    timed,
+)
+
+log = logger("reading")
+
+_PLACE_SECONDS: Final = 5.0
+_COMMIT_SECONDS: Final = 5.0
+_STALE_SECONDS: Final = 60.0
+
+Poll = Callable[[AIOKafkaConsumer], Awaitable[Sequence[ConsumerRecord]]]
+
+
+class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Poll batches into the database, each record once. Also keeps the consumer where our own cursors say."""
+
+    def __init__(
+        self, prefix: str, pool: asyncpg.Pool, policy: Policy, committed: Callable[[Report], None], clock: Clock
+    ) -> None:
+        self._prefix = prefix
+        self.consumer: Callable[[], AIOKafkaConsumer | None] = lambda: None
+        self._pool = pool
+        self._policy = policy
+        self._committed = committed
+        self._clock = clock
+        # Held for a batch and for a change of assignment: a rebalance waits for the batch in hand.
+        self._busy = asyncio.Lock()
+        self._placed: set[TopicPartition] = set()
+        self._unreadable: set[TopicPartition] = set()
+        self._hurry = asyncio.Event()
+        self._placing: asyncio.Task[None] | None = None
+        self._failures = 0
+        self._place_failures = 0
+        self._last_turn = time.monotonic()
+
+    # Assignment
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Awaited before this member rejoins, while heartbeats go on."""
+        self._hurry.set()
+        async with self._busy:
+            self._placed.clear()
+            self._unreadable.clear()  # they are paused no more
+            UNREADABLE.clear()
+        self._hurry.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Go on where our own cursors say, from the start of the log without one; never from the committed offset.
+
+        Must not take long, since heartbeats begin after it: while the database is away the partitions are paused, and
+        placed when it is back.
+        """
+        async with self._busy:
+            self._placed.clear()
+            partitions = set(assigned)
+            if not partitions or await self._place(partitions):
+                return
+            self._require_consumer().pause(*partitions)
+        if self._placing is not None:
+            self._placing.cancel()
+        self._placing = asyncio.create_task(self._place_later(partitions))
+
+    async def _place_later(self, partitions: set[TopicPartition]) -> None:
+        while True:
+            await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+            async with self._busy:
+                consumer = self.consumer()
+                if consumer is None or not partitions <= consumer.assignment():
+                    return  # a newer assignment has its own placing
+                if await self._place(partitions):
+                    consumer.resume(*partitions)
+                    return
+
+    async def _place(self, partitions: set[TopicPartition]) -> bool:
+        consumer = self._require_consumer()
+        try:
+            async with asyncio.timeout(_PLACE_SECONDS):
+                async with self._pool.acquire() as connection:
+                    cursors = await store.read_cursors(connection, {each.topic for each in partitions})
+                # At 0 too: the log may begin later by now.
+                new = [each for each in partitions if not cursors.get((each.topic, each.partition))]
+                for each in partitions.difference(new):
+                    consumer.seek(each, cursors[each.topic, each.partition])
+                if new:
+                    await consumer.seek_to_beginning(*new)
+        except Exception as error:
+            self._place_failures += 1
+            if self._place_failures in {1, 10} or self._place_failures % 60 == 0:
+                log.warning("cursors_not_read", tries=self._place_failures, **describe(error))
+            return False
+        self._place_failures = 0
+        self._placed |= partitions
+        log.info("assigned", partitions=sorted(f"{each.topic}-{each.partition}" for each in partitions))
+        return True
+
+    def _require_consumer(self) -> AIOKafkaConsumer:
+        consumer = self.consumer()
+        if consumer is None:
+            raise IllegalStateError("the consumer is gone")
+        return consumer
+
+    # Polling
+
+    async def poll(self, library: Poll, consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
+        """As the library polls. What its decoder can't read (a header name that is not UTF-8) would crash its loop for
+        ever, unseen, and stop all partitions: here it stops its own, loudly."""
+        try:
+            return await library(consumer)
+        except (KafkaError, ConsumerStoppedError):
+            raise
+        except Exception as error:
+            async with self._busy:
+                if not await self._set_aside(consumer, error):
+                    log.error("poll_failed", **describe(error))
+            await asyncio.sleep(1)
+            return ()
+
+    async def _set_aside(self, consumer: AIOKafkaConsumer, error: Exception) -> bool:
+        """Pause the partitions that can't be read on. False: it was none of them."""
+        found = set()
+        for partition in self._placed - self._unreadable:
+            position = await consumer.position(partition)
+            try:
+                await consumer.getmany(partition, timeout_ms=0)
+            except KafkaError:
+                continue
+            except Exception:
+                found.add(partition)
+                log.error(
+                    "unreadable",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    offset=position,
+                    **describe(error),
+                )
+                UNREADABLE.labels(partition.topic, str(partition.partition)).set(1)
+                consumer.pause(partition)
+            finally:
+                consumer.seek(partition, position)
+        self._unreadable |= found
+        return bool(found)
+
+    # Batches
+
+    async def take(self, records: Sequence[ConsumerRecord]) -> None:
+        """The handler. No exception leaves it: FastStream would log and forget the batch."""
+        async with self._busy:
+            fresh = await self._current(records)
+            try:
+                if fresh:
+                    await self._take(fresh)
+                self._failures = 0
+            except Exception as error:
+                await self._back_off(fresh, error)
+            finally:
+                self._last_turn = time.monotonic()
+
+    async def _current(self, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
+        """Without records fetched before a seek: beginning at the committed offset they could leave a gap behind."""
+        consumer = self.consumer()
+        last = {TopicPartition(record.topic, record.partition): record.offset for record in records}
+        usable = set()
+        for partition in last.keys() & self._placed:
+            try:
+                async with asyncio.timeout(_PLACE_SECONDS):
+                    if consumer is not None and await consumer.position(partition) > last[partition]:
+                        usable.add(partition)
+            except (KafkaError, TimeoutError):
+                continue  # not ours any more, or being placed anew
+        return [record for record in records if TopicPartition(record.topic, record.partition) in usable]
+
+    async def _take(self, records: Sequence[ConsumerRecord]) -> None:
+        now = self._clock()
+        batch = [_as_record(self._prefix, record) for record in records]
+        with timed(BATCH_SECONDS):
+            async with self._pool.acquire() as connection:
+                report = await take_batch(connection, batch, now, self._policy)
+        BATCHES.labels("committed").inc()
+        count_and_log(report)
+        log.debug("batch", records=len(batch), **_where(records), **report.outcomes)
+        self._committed(report)
+        await self._commit({TopicPartition(each.topic, each.partition): each.offset + 1 for each in records})
+
+    async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+        """A hint for tools that show lag. One that fails is harmless; aiokafka would retry it for ever."""
+        try:
+            async with asyncio.timeout(_COMMIT_SECONDS):
+                await self._require_consumer().commit(offsets)
+        except (KafkaError, TimeoutError) as error:
+            log.info("offsets_not_committed", **describe(error))
+
+    async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
+        """Again from the first record, after a while: the world may be ready then. A bug stops this topic, loudly."""
+        self._failures += 1
+        is_bug = not is_not_ready(error)
+        BATCHES.labels("bug" if is_bug else "not_ready").inc()
+        if is_bug:
+            log.error("batch_failed", tries=self._failures, **_where(records), **describe(error))
+        elif self._failures in {1, 10} or self._failures % 50 == 0:
+            log.warning("not_ready", tries=self._failures, **describe(error))
+        consumer = self.consumer()
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for partition, offset in first.items():
+            if consumer is not None and partition in consumer.assignment():
+                consumer.seek(partition, offset)
+        seconds = min(15.0, 0.25 * 2 ** min(self._failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
+        try:
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    # Health
+
+    def hurry(self) -> None:
+        """Cut a backoff short: the process stops."""
+        self._hurry.set()
+
+    async def lag(self) -> dict[TopicPartition, int] | None:
+        """Records not yet read, by partition; None while that is not known."""
+        consumer = self.consumer()
+        if consumer is None:
+            return None
+        lags: dict[TopicPartition, int] = {}
+        try:
+            async with asyncio.timeout(0.5):
+                for each in consumer.assignment():
+                    highwater = consumer.highwater(each)
+                    if highwater is None:
+                        return None
+                    lags[each] = max(0, highwater - await consumer.position(each))
+        except (KafkaError, TimeoutError):
+            return None
+        LAG.clear()  # of partitions that are another's now
+        for partition, records in lags.items():
+            LAG.labels(partition.topic, str(partition.partition)).set(records)
+        return lags
+
+    async def is_alive(self) -> bool:
+        """A batch was turned round lately, or there is nothing to read and Kafka said so lately."""
+        if time.monotonic() - self._last_turn < _STALE_SECONDS:
+            return True
+        consumer, lags = self.consumer(), await self.lag()
+        if consumer is None or lags is None:
+            return False
+        # What can't be read is nothing that a restart would mend: it shows in is_ready.
+        readable = consumer.assignment() - self._unreadable
+        if any(lags[partition] for partition in readable):
+            return False
+        polled = [consumer.last_poll_timestamp(partition) for partition in readable]
+        return all(stamp is not None and time.time() - stamp / 1000 < _STALE_SECONDS for stamp in polled)
+
+    def is_ready(self) -> bool:
+        """Reading, or a member without partitions. Not while batches fail, cursors are unknown, a partition is stuck."""
+        consumer = self.consumer()
+        if consumer is None or self._failures or self._unreadable:
+            return False
+        placed: bool = consumer.assignment() <= self._placed
+        return placed
+
+
+def count_and_log(report: Report) -> None:
+    """The metrics of a committed batch, and a line for everything that was refused or reported."""
+    for name, count in report.outcomes.items():
+        if count:
+            MESSAGES.labels(name).inc(count)
+    for record, letter in report.dead:
+        DEAD_LETTERS.labels(record.full_topic, letter.reason).inc()
+        log.warning(
+            "dead_letter",
+            topic=record.full_topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=letter.reason,
+            detail=letter.detail,
+        )
+    for gap in report.gaps:
+        GAPS.inc()
+        log.error("versions_never_came", topic=gap.topic, key=gap.key, epoch=gap.epoch, first=gap.first, last=gap.last)
+
+
+def _where(records: Sequence[ConsumerRecord]) -> dict[str, Any]:
+    if not records:
+        return {}
+    return {"topic": records[-1].topic, "partition": records[-1].partition, "offset": records[-1].offset}
+
+
+def _as_record(prefix: str, record: ConsumerRecord) -> Record:
+    return Record(
+        topic=record.topic.removeprefix(prefix),
+        full_topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        recorded_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+    )
