@@ -280,7 +280,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return all(stamp is not None and time.time() - stamp / 1000 < _STALE_SECONDS for stamp in polled)
 
     def is_ready(self) -> bool:
-        """Reading, or a member without partitions. Not while batches fail, cursors are unknown, a partition is stuck."""
+        """Reading, or a member without partitions. Not while batches fail, cursors are unknown or one is stuck."""
         consumer = self.consumer()
         if consumer is None or self._failures or self._unreadable:
             return False

@@ -24,6 +24,10 @@ SQL_SECONDS = Histogram(
     "backorder_notifier_sql_seconds", "One statement", ["statement"], buckets=SECONDS, registry=REGISTRY
 )
 LAG = Gauge("backorder_notifier_lag_records", "Records not yet read", ["topic", "partition"], registry=REGISTRY)
+UNREADABLE = Gauge(
+    "backorder_notifier_unreadable", "1: this partition can't be read, and stands still", ["topic", "partition"],
+    registry=REGISTRY,
+)  # fmt: skip
 DEAD_LETTERS = Counter(
     "backorder_notifier_dead_letters_total", "Messages that can't be used", ["topic", "reason"], registry=REGISTRY
 )
@@ -60,6 +64,7 @@ TELLING_FAILED = Counter(
 TELLING_SECONDS = Histogram(
     "backorder_notifier_telling_seconds", "One round of deciding", buckets=SECONDS, registry=REGISTRY
 )
+PENDING = Gauge("backorder_notifier_pending_events", "Events not decided on yet", registry=REGISTRY)
 DELIVERIES = Gauge("backorder_notifier_deliveries", "Deliveries not settled yet", ["state"], registry=REGISTRY)
 OLDEST_DUE_SECONDS = Gauge(
     "backorder_notifier_oldest_due_seconds", "Age of the oldest delivery not settled", registry=REGISTRY
