@@ -27,7 +27,7 @@ from backorder_notifier.statements import Connection
 from backorder_notifier.telemetry import DECIDED, TELLING_FAILED, TELLING_SECONDS, logger, timed
 from backorder_notifier.telling import compose
 from backorder_notifier.timing import local_midnight
-from backorder_notifier.told_store import DueRow, OpenRow, TellingRow
+from backorder_notifier.told_store import OpenRow, TellingRow
 
 log = logger("teller")
 
@@ -69,31 +69,41 @@ async def tell_due(connection: Connection, policy: Policy, now: datetime, limit:
     Raises what the database raises while it is away, with nothing changed. An order that can't be decided on, be it for
     a bug or for a value that can't be stored, is found by halving, reported in `failed`, and tried again in a minute.
     """
-    candidates = await told_store.orders_to_tell(connection, now, limit)
-    report = await _tell(connection, candidates, policy, now) if candidates else TellReport()
-    report.more = len(candidates) == limit
+    taken: list[str] = []
+    try:
+        async with connection.transaction():
+            orders = await told_store.take_orders_to_tell(connection, now, limit)
+            taken += [row.order_id for row in orders]
+            report = await _tell(connection, orders, policy, now) if orders else TellReport()
+            reached("teller.before_commit")
+    except Exception as error:
+        if is_not_ready(error) or not taken:
+            raise
+        report = await _tell_apart(connection, taken, error, policy, now)
+    report.more = len(taken) == limit
+    reached("teller.after_commit")
     return report
 
 
-async def _tell(connection: Connection, candidates: Sequence[DueRow], policy: Policy, now: datetime) -> TellReport:
-    try:
+async def _tell_apart(
+    connection: Connection, order_ids: Sequence[str], error: Exception, policy: Policy, now: datetime
+) -> TellReport:
+    """Both halves by themselves, of orders that could not be decided on together."""
+    if len(order_ids) == 1:
+        _complain(order_ids[0], error)
         async with connection.transaction():
-            report = await _tell_once(connection, candidates, policy, now)
-            reached("teller.before_commit")
-    except Exception as error:
-        if is_not_ready(error):
-            raise
-        if len(candidates) == 1:
-            order_id = candidates[0].order_id
-            _complain(order_id, error)
+            await _give_up_for_now(connection, order_ids, now)
+        return TellReport(failed=list(order_ids))
+    report = TellReport()
+    for half in (order_ids[: len(order_ids) // 2], order_ids[len(order_ids) // 2 :]):
+        try:
             async with connection.transaction():
-                await _give_up_for_now(connection, [order_id], now)
-            return TellReport(failed=[order_id])
-        half = len(candidates) // 2
-        report = await _tell(connection, candidates[:half], policy, now)
-        report.add(await _tell(connection, candidates[half:], policy, now))
-        return report
-    reached("teller.after_commit")
+                orders = await told_store.take_named_orders_to_tell(connection, now, half)
+                report.add(await _tell(connection, orders, policy, now))
+        except Exception as again:
+            if is_not_ready(again):
+                raise
+            report.add(await _tell_apart(connection, half, again, policy, now))
     return report
 
 
@@ -107,13 +117,11 @@ def _complain(order_id: str, error: Exception) -> None:
     log.error("telling_failed", order_id=order_id, **describe(error))
 
 
-async def _tell_once(connection: Connection, candidates: Sequence[DueRow], policy: Policy, now: datetime) -> TellReport:
-    """Locks customers, then orders, then open deliveries; reads; decides; writes. In the caller's transaction."""
+async def _tell(connection: Connection, orders: Sequence[TellingRow], policy: Policy, now: datetime) -> TellReport:
+    """Decide on orders, locked. Locks their customers and open deliveries; reads; decides; writes."""
     report = TellReport()
-    with_customer = {row.customer_id for row in candidates if row.has_customer}
-    customers = await told_store.lock_customers_to_tell(connection, with_customer)
-    order_ids = [row.order_id for row in candidates if not row.has_customer or row.customer_id in customers]
-    orders = await told_store.lock_orders_to_tell(connection, order_ids, now)
+    customers = await told_store.lock_customers_to_tell(connection, {row.customer_id for row in orders})
+    orders = [row for row in orders if row.customer_id in customers or not row.has_customer]
     if not orders:
         return report
     open_deliveries = await told_store.lock_open_deliveries(connection, [row.order_id for row in orders], now)

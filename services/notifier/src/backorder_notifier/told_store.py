@@ -12,20 +12,12 @@ from backorder_notifier.statements import Connection, columns, run
 
 
 @dataclass(frozen=True, slots=True)
-class DueRow:
-    """An order whose time has come. `has_customer`: there is a row to lock for its customer."""
+class TellingRow:
+    """An order to decide on, locked. `has_customer`: there is a row to lock too. `dossier` and `told` are JSON."""
 
     order_id: str
     customer_id: str
     has_customer: bool
-
-
-@dataclass(frozen=True, slots=True)
-class TellingRow:
-    """An order to decide on, locked. `dossier` and `told` are JSON."""
-
-    order_id: str
-    customer_id: str
     order_url: str | None
     delivery: str | None
     dossier: str
@@ -132,8 +124,15 @@ class ToldOrderRow:
 # Finding and locking
 
 
-async def orders_to_tell(connection: Connection, now: datetime, limit: int) -> list[DueRow]:
-    return [DueRow(*row) for row in await run(connection, "orders_to_tell", now, limit)]
+async def take_orders_to_tell(connection: Connection, now: datetime, limit: int) -> list[TellingRow]:
+    """The longest due first."""
+    return [TellingRow(*row) for row in await run(connection, "take_orders_to_tell", now, limit)]
+
+
+async def take_named_orders_to_tell(
+    connection: Connection, now: datetime, order_ids: Sequence[str]
+) -> list[TellingRow]:
+    return [TellingRow(*row) for row in await run(connection, "take_named_orders_to_tell", now, order_ids)]
 
 
 async def next_tell_at(connection: Connection) -> datetime | None:
@@ -144,12 +143,6 @@ async def next_tell_at(connection: Connection) -> datetime | None:
 async def lock_customers_to_tell(connection: Connection, customer_ids: Iterable[str]) -> set[str]:
     """Those that no other transaction has."""
     return {row["customer_id"] for row in await run(connection, "lock_customers_to_tell", sorted(customer_ids))}
-
-
-async def lock_orders_to_tell(connection: Connection, order_ids: Iterable[str], now: datetime) -> list[TellingRow]:
-    """Those that are still to be told and that no other transaction has, the longest due first."""
-    rows = [TellingRow(*row) for row in await run(connection, "lock_orders_to_tell", sorted(order_ids), now)]
-    return sorted(rows, key=lambda row: (row.tell_at, row.order_id))
 
 
 async def lock_open_deliveries(connection: Connection, order_ids: Iterable[str], now: datetime) -> list[OpenRow]:

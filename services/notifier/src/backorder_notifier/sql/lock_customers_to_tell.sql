@@ -1,6 +1,5 @@
--- Customers of the orders to decide on, locked in customer_id order (byte order), so that two tellers can't both give
--- one customer the last message of a day. One that another transaction has is left for the next round (SKIP LOCKED):
--- who tells doesn't matter.
+-- Customers of the orders taken, locked, so that two tellers can't both give one customer the last message of a day. One
+-- that another transaction has is passed by (SKIP LOCKED), and its orders are left for the next round.
 -- $1 text[] customer ids.
 SELECT customer_id
 FROM customers
