@@ -37,6 +37,7 @@ from backorder_schemas.outputs import (
     SkuAvailability,
     StockShortfall,
     SupplyOverdue,
+    ToldLine,
 )
 from backorder_schemas.topics import TOPICS, Message, Topic
 from backorder_schemas.versions import Gap, Position, Verdict, Versions
@@ -81,6 +82,7 @@ __all__ = [
     "SupplyCancelled",
     "SupplyExpected",
     "SupplyOverdue",
+    "ToldLine",
     "Topic",
     "Verdict",
     "Versions",

@@ -231,6 +231,7 @@ EXAMPLES: Final[tuple[Message, ...]] = (
         channel="email",
         attempts=1,
         about=("b8a1d7c2-1f57-5f7e-a0e9-64c6f2c0a103",),
+        told=(outputs.ToldLine(line_no=1, sku="PHONE-X", quantity_waiting=5, promised_at=_at(11, 20, 12)),),
     ),
     outputs.NotificationFailed(
         **{**_SENT, "caused_by": "c9e0f2aa-7d3b-5c55-8f0d-5a4b8f6c2e04", "occurred_at": _at(11, 5)},
@@ -242,5 +243,6 @@ EXAMPLES: Final[tuple[Message, ...]] = (
         attempts=3,
         reason="550 5.1.1 no such mailbox",
         about=("c9e0f2aa-7d3b-5c55-8f0d-5a4b8f6c2e04",),
+        told=(outputs.ToldLine(line_no=1, sku="PHONE-X", quantity_waiting=2, promised_at=_at(11, 27, 12)),),
     ),
 )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, Strict
 
 from backorder_schemas.fields import (
+    MAX_LINES,
     By,
     Counter,
     Id,
@@ -195,6 +196,15 @@ class ShipmentMismatch(PoolOutput):
     reason: Literal["not_released", "not_allocated", "cancelled", "rejected"]
 
 
+class ToldLine(Model):
+    """How one line stands, as the customer reads it."""
+
+    line_no: LineNo
+    sku: Id
+    quantity_waiting: QuantityOrZero
+    promised_at: Timestamp | None = Field(default=None, description="null: nothing waits, or the date is not known")
+
+
 class NotificationOutcome(OrderOutput):
     """What became of one message to a customer."""
 
@@ -203,6 +213,9 @@ class NotificationOutcome(OrderOutput):
     attempts: QuantityOrZero
     reason: Text | None = None
     about: Annotated[Ids, NullMeans(())] = Field(default=(), description="ids of the events told")
+    told: Annotated[
+        Annotated[tuple[ToldLine, ...], Strict(False), Field(fail_fast=True, max_length=MAX_LINES)], NullMeans(())
+    ] = Field(default=(), description="The lines that the message names, as it says they stand")
 
 
 class CustomerNotified(NotificationOutcome):

@@ -90,14 +90,14 @@ _TOPICS = (
         key="sku",
         messages=(inputs.SkuPolicyChanged,),
         producers=("ERP",),
-        consumers=("allocator",),
+        consumers=("allocator", "notifier"),
     ),
     Topic(
         name="fulfilment",
         key="order_id",
         messages=(inputs.LinesShipped, inputs.LinesDelivered),
         producers=("WMS", "carrier"),
-        consumers=("allocator",),
+        consumers=("allocator", "notifier"),
     ),
     Topic(
         name="customers",
@@ -111,7 +111,7 @@ _TOPICS = (
         key="order_id",
         messages=(outputs.AllocationReleased, outputs.AllocationRevoked),
         producers=("allocator",),
-        consumers=("fulfilment", "WMS"),
+        consumers=("fulfilment", "WMS", "notifier"),
         retention_ms=90 * _DAY_MS,
     ),
     Topic(
@@ -133,7 +133,7 @@ _TOPICS = (
         key="location:sku",
         messages=(outputs.SkuAvailability,),
         producers=("allocator",),
-        consumers=("storefront", "search", "ads"),
+        consumers=("storefront", "search", "ads", "notifier"),
         compacted=True,
     ),
     Topic(

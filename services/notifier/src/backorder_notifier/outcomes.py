@@ -1,12 +1,13 @@
 """What subscribers of `notifications` get: what became of a message to a customer. Never an address."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID, uuid5
 
+from backorder_notifier.content import ContentLine
 from backorder_notifier.rows import Headers
-from backorder_schemas import CustomerNotified, NotificationFailed, encode
+from backorder_schemas import CustomerNotified, NotificationFailed, ToldLine, encode
 
 SOURCE = "/backorder/notifier"
 NAMESPACE = UUID("b6c1f3a8-2f0e-4d7b-93c5-1d9b0f1c7e42")
@@ -34,10 +35,14 @@ def outcome(
     attempts: int,
     failure: str | None,
     about: Sequence[str],
+    lines: Iterable[ContentLine] = (),
     occurred_at: datetime,
     traceparent: str | None,
 ) -> Outcome:
-    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next one there."""
+    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next one there.
+
+    `lines` are those of the message's content.
+    """
     shape = CustomerNotified if failure is None else NotificationFailed
     message = shape(
         id=str(uuid5(NAMESPACE, f"{EPOCH}\nnotifications\n{order_id}\n{version}")),
@@ -52,6 +57,15 @@ def outcome(
         attempts=attempts,
         reason=failure,
         about=tuple(about),
+        told=tuple(
+            ToldLine(
+                line_no=line.line_no,
+                sku=line.sku,
+                quantity_waiting=line.waiting,
+                promised_at=line.expected if line.waiting else None,
+            )
+            for line in lines
+        ),
     )
     encoded = encode(message, source=SOURCE, traceparent=traceparent)
     return Outcome(order_id, version, encoded.key, encoded.value, tuple(encoded.headers))
