@@ -11,6 +11,7 @@ Reason = (
     | Literal[
         "back_to_what_was_told",
         "before_start_at",
+        "before_upgrade",
         "channel_not_chosen",
         "daily_cap",
         "forgotten",
@@ -21,6 +22,7 @@ Reason = (
         "no_longer_waits",
         "no_phone",
         "optional_kinds_off",
+        "out_of_order",
         "same_day",
         "still_unknown",
         "suppressed",
@@ -34,6 +36,7 @@ Reason = (
 REASONS: Final[Mapping[str, str]] = {
     "back_to_what_was_told": "The date moved and came back to the day the customer was told.",
     "before_start_at": "It happened before NOTIFIER_START_AT.",
+    "before_upgrade": "It happened before the notifier was upgraded to the release that tells of such things.",
     "cancel_tells_it": "These units were cancelled; the cancellation itself is what is told.",
     "channel_not_chosen": "The customer chose other channels.",
     "daily_cap": "The customer got as many messages today as one customer may get.",
@@ -47,6 +50,7 @@ REASONS: Final[Mapping[str, str]] = {
     "no_longer_waits": "Nothing of this line waits any more, so its date is of no use.",
     "no_phone": "There is no phone number of the customer.",
     "optional_kinds_off": "The customer does not want optional messages.",
+    "out_of_order": "It came after a later event of the order was applied, which says how the line stands since.",
     "repeated": "The same shipment or delivery was reported before.",
     "same_day": "It is the same calendar day where the customer lives.",
     "shipped_tells_it": "These units were shipped at once; the message about the shipment tells it.",
