@@ -148,7 +148,7 @@ def state(
     with_ready = happened.begins or late or kind == "feedback_request"
     some_wait = any(each.waiting for each in units.values())
     lines = [
-        _line(view, line_no, happened, each, titles, in_stock, zone, some_wait=some_wait)
+        _line(view, kind, line_no, happened, each, titles, in_stock, zone, some_wait=some_wait)
         for line_no, each in units.items()
         if line_no in news_of_lines or each.waiting or (with_ready and each.ready)
     ]
@@ -172,6 +172,7 @@ def state(
 
 def _line(
     view: OrderView,
+    kind: Kind,
     line_no: int,
     happened: Happened,
     units: Standing,
@@ -187,6 +188,8 @@ def _line(
     moved = move(heard.promised_at, line.promised_at, zone) if heard and heard.waiting and units.waiting else None
     cancelled_by = happened.cancelled_by.get(line_no)
     rejected_because = happened.rejected_because.get(line_no)
+    # Of a delivery, what arrived; else a parcel that arrived was told when it left.
+    moved_now = happened.shipments if kind == "delivered" else happened.shipped
     needs_other = happened.created[line_no] or happened.rejected[line_no]
     return ContentLine(
         line_no=line_no,
@@ -209,7 +212,7 @@ def _line(
         cancelled_by=cancelled_by.by if cancelled_by else None,
         rejected=happened.rejected[line_no],
         rejected_because=rejected_because.reason if rejected_because else None,
-        shipped_now=sum(view.dossier.shipments[each].lines.get(line_no, 0) for each in happened.shipments),
+        shipped_now=sum(view.dossier.shipments[each].lines.get(line_no, 0) for each in moved_now),
         alternatives=_alternatives(line, titles, in_stock) if needs_other else (),
     )
 
