@@ -64,9 +64,10 @@ class ScriptedServer:
         while line := (await reader.readline()).decode().strip():
             match line.split(":")[0].split()[0].upper():
                 case "EHLO":
-                    for extension in self.extensions:
-                        await say(f"250-{extension}")
-                    await say("250 scripted")
+                    *before, last = ["scripted", *self.extensions]
+                    for line_before in before:
+                        await say(f"250-{line_before}")
+                    await say(f"250 {last}")
                 case "NOOP":
                     self.noops += 1
                     await say("250 ok")

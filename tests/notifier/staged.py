@@ -126,4 +126,7 @@ async def stage_many(
 
 
 async def delivery(connection: asyncpg.Connection, staged: Staged) -> asyncpg.Record:
-    return await connection.fetchrow("SELECT * FROM deliveries WHERE delivery_id = $1", staged.delivery_id)
+    row: asyncpg.Record = await connection.fetchrow(
+        "SELECT * FROM deliveries WHERE delivery_id = $1", staged.delivery_id
+    )
+    return row

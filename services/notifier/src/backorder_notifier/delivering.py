@@ -1,26 +1,21 @@
-"""One delivery: claimed, handed over, settled. What became of a try is written down in one transaction.
-
-An acceptance is a fact: whatever was decided about the delivery while it was on its way (a sender's lease may end, and
-a newer message replace it), its state becomes `sent`, and subscribers are told so. What the customer was last told
-follows the accepted messages of an order by position and never goes back. Every other end of a try counts only while
-its sender has the lease.
-"""
+"""One delivery: claimed within the limits of its provider, and handed over."""
 
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Final
 from uuid import uuid4
 
-from backorder_notifier import delivery_store, store, told_store
+from backorder_notifier import delivery_store, told_store
 from backorder_notifier.channel import Answer, ChannelSender, Outgoing, Recipient
 from backorder_notifier.contacts import reachable, suppression_key
 from backorder_notifier.delivery_store import ClaimedRow
 from backorder_notifier.errors import describe
-from backorder_notifier.kinds import OPTIONAL, Channel
-from backorder_notifier.outcomes import outcome
+from backorder_notifier.kinds import OPTIONAL, Channel, Kind
+from backorder_notifier.policy import QuietHours
 from backorder_notifier.statements import Connection
-from backorder_notifier.telemetry import ACCEPTED_SECONDS, ATTEMPTS, POLICY_REFUSALS, logger
+from backorder_notifier.telemetry import ATTEMPTS, logger
+from backorder_notifier.timing import after_quiet_hours, zone_of
 
 log = logger("sending")
 
@@ -62,11 +57,21 @@ class Provider:
     sender: ChannelSender
     limits: Limits
     patience: Patience
+    quiet_hours: QuietHours | None = None
+    not_quiet: frozenset[Kind] = frozenset()
+
+    def begin(self, row: ClaimedRow, now: datetime) -> datetime:
+        """When it may be tried: now, or after its customer's quiet hours, which a retry or a queue may run into."""
+        quiet = None if row.kind in self.not_quiet else self.quiet_hours
+        return after_quiet_hours(now, quiet, zone_of(row.contact.timezone))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`withheld` are those that nothing can be sent to (any more), with the reason. `wait`: until there is a token."""
+    """What was taken; `withheld`: where nothing can be sent any more, with the reason.
+
+    `set_aside`: how many were put off without a try. `wait`: until the provider may be given the next.
+    """
 
     rows: tuple[ClaimedRow, ...] = ()
     withheld: tuple[tuple[ClaimedRow, str], ...] = ()
@@ -76,10 +81,6 @@ class Claim:
     @property
     def is_empty(self) -> bool:
         return not (self.rows or self.withheld or self.set_aside)
-
-
-Settled = Literal["accepted", "ended", "again", "lost"]
-"""accepted, ended: for good. again: later. lost: it was another's by then, nothing was changed."""
 
 
 async def claim(connection: Connection, channel: Channel, provider: Provider, now: datetime, most: int) -> Claim:
@@ -105,6 +106,11 @@ async def claim(connection: Connection, channel: Channel, provider: Provider, no
             lease_ends_at=now + patience.lease,
             give_up_before=now - patience.give_up_after,
         )
+        quiet = [(row, begin) for row in rows if (begin := provider.begin(row, now)) > now]
+        if quiet:
+            await delivery_store.put_off(connection, channel, quiet, "quiet_hours")
+            rows = [row for row in rows if provider.begin(row, now) <= now]
+            set_aside += len(quiet)
     for row in rows:
         if row.sender_lost:
             ATTEMPTS.labels(row.kind, channel, "ambiguous").inc()
@@ -157,99 +163,3 @@ async def hand_over(sender: ChannelSender, row: ClaimedRow, now: datetime) -> An
         # A bug here: keep the delivery, look at the log, try again later.
         log.error("sending_failed", delivery_id=str(row.delivery_id), kind=row.kind, **describe(error))
         return Answer("later", "could not be made")
-
-
-async def settle(
-    connection: Connection, row: ClaimedRow, answer: Answer, patience: Patience, *, tried_at: datetime, now: datetime
-) -> Settled:
-    """Write down what became of one try, in one transaction that locks order, domain and delivery, in this order."""
-    given_up = answer.verdict not in {"sent", "never"} and now - row.first_attempt_at > patience.give_up_after
-    async with connection.transaction():
-        match answer.verdict:
-            case "sent":
-                settled: Settled = "accepted" if await _accepted(connection, row, now) else "lost"
-            case "never":
-                settled = "ended" if await _ended(connection, row, answer, str(answer.reason), now) else "lost"
-            case _ if given_up:
-                reason = f"gave up: {answer.reason}"
-                settled = "ended" if await _ended(connection, row, answer, reason, now) else "lost"
-            case _:
-                settled = "again" if await _again(connection, row, answer, patience, tried_at, now) else "lost"
-        if answer.tried:
-            await delivery_store.record_attempt(connection, row, tried_at, answer.verdict, answer.reason)
-    _count(row, answer, settled, given_up=given_up, now=now)
-    return settled
-
-
-async def _accepted(connection: Connection, row: ClaimedRow, now: datetime) -> bool:
-    await delivery_store.lock_order_to_settle(connection, row.order_id)
-    if row.domain is not None:
-        await delivery_store.clear_domain(connection, row.domain)
-    if not await delivery_store.settle_sent(connection, row.delivery_id, now):
-        return False
-    await delivery_store.record_told(connection, row, now)
-    await _publish(connection, row, None, row.attempts, now)
-    return True
-
-
-async def _ended(connection: Connection, row: ClaimedRow, answer: Answer, reason: str, now: datetime) -> bool:
-    await delivery_store.lock_order_to_settle(connection, row.order_id)
-    address = suppression_key(row.channel, row.contact)
-    if answer.suppress and address is not None:
-        # The address is dead, whatever became of this delivery meanwhile.
-        await delivery_store.suppress(connection, row.channel, address, reason, now)
-    attempts = row.attempts if answer.tried else row.attempts - 1
-    state = "failed" if attempts else "withheld"
-    if not await delivery_store.settle_not_sent(connection, row, state, reason, now, attempts):
-        return False
-    await _publish(connection, row, reason, attempts, now)
-    return True
-
-
-async def _again(
-    connection: Connection, row: ClaimedRow, answer: Answer, patience: Patience, tried_at: datetime, now: datetime
-) -> bool:
-    if answer.whole_domain and row.domain is not None:
-        first, longest = patience.retry_first.total_seconds(), patience.retry_longest.total_seconds()
-        await delivery_store.back_off_domain(connection, row.domain, now, tried_at, first, longest)
-    # That a provider can't be reached says nothing about this delivery.
-    wait = patience.retry_in(row.attempts if answer.verdict != "unreachable" else 1)
-    if answer.retry_after is not None:
-        wait = max(wait, min(answer.retry_after, _LONGEST_RETRY_AFTER))
-    in_doubt = answer.verdict == "ambiguous"
-    return await delivery_store.retry_later(connection, row, answer.reason, now + wait, in_doubt=in_doubt)
-
-
-async def _publish(connection: Connection, row: ClaimedRow, failure: str | None, attempts: int, now: datetime) -> None:
-    told = outcome(
-        order_id=row.order_id,
-        customer_id=row.contact.customer_id,
-        version=await delivery_store.count_outcome(connection, row.order_id),
-        kind=row.kind,
-        channel=row.channel,
-        attempts=attempts,
-        failure=failure,
-        about=row.about,
-        occurred_at=now,
-        traceparent=row.traceparent,
-    )
-    await store.append_outbox(connection, [told])
-
-
-def _count(row: ClaimedRow, answer: Answer, settled: Settled, *, given_up: bool, now: datetime) -> None:
-    verdict = "gave_up" if given_up else answer.verdict if answer.tried else "withheld"
-    delivery_id = str(row.delivery_id)
-    ATTEMPTS.labels(row.kind, row.channel, verdict).inc()
-    if answer.policy:
-        POLICY_REFUSALS.labels(row.channel).inc()
-        log.error("refused_by_policy", delivery_id=delivery_id, channel=row.channel, reason=answer.reason)
-    elif verdict in {"never", "ambiguous", "gave_up"}:
-        log.warning("not_delivered", delivery_id=delivery_id, outcome=verdict, reason=answer.reason)
-    match settled:
-        case "accepted":
-            seconds = max(0.0, (now - row.occurred_at).total_seconds())
-            ACCEPTED_SECONDS.labels(row.kind, row.channel).observe(seconds)
-        case "lost":
-            log.warning("lease_was_lost", delivery_id=delivery_id, outcome=answer.verdict)
-        case "ended" | "again":
-            pass

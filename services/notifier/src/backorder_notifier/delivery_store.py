@@ -74,7 +74,8 @@ async def claim_deliveries(
     give_up_before: datetime,
 ) -> tuple[list[ClaimedRow], int]:
     """What was taken, and how many were set aside because their domain waits."""
-    rows = await run(connection, "claim_deliveries", channel, now, look_at, take, lease, lease_ends_at, give_up_before)
+    bounds = (look_at, take, lease, lease_ends_at, give_up_before)
+    rows = await run(connection, "claim_deliveries", channel, now, *bounds)
     claimed = [
         ClaimedRow(
             delivery_id=row["delivery_id"],
@@ -116,6 +117,14 @@ async def unclaim(connection: Connection, rows: Iterable[ClaimedRow], now: datet
     await run(connection, "unclaim", *columns([(row.delivery_id, row.lease) for row in rows], 2), now)
 
 
+async def put_off(
+    connection: Connection, channel: Channel, rows: Iterable[tuple[ClaimedRow, datetime]], reason: str
+) -> None:
+    """Each to its time; nothing was tried. In the transaction of the claim."""
+    times = [(row.delivery_id, row.lease, due_at) for row, due_at in rows]
+    await run(connection, "put_off", channel, reason, *columns(times, 3))
+
+
 async def renew_leases(connection: Connection, rows: Iterable[ClaimedRow], ends_at: datetime) -> None:
     await run(connection, "renew_leases", *columns([(row.delivery_id, row.lease) for row in rows], 2), ends_at)
 
@@ -133,9 +142,8 @@ async def retry_later(
     connection: Connection, row: ClaimedRow, reason: str | None, due_at: datetime, *, in_doubt: bool
 ) -> bool:
     """False: the lease is another's now, or it was settled before."""
-    return bool(
-        await run(connection, "retry_later", row.delivery_id, row.lease, reason, due_at, row.domain, int(in_doubt))
-    )
+    then = (reason, due_at, row.domain, int(in_doubt))
+    return bool(await run(connection, "retry_later", row.delivery_id, row.lease, *then))
 
 
 async def back_off_domain(
@@ -161,7 +169,8 @@ async def settle_not_sent(
     connection: Connection, row: ClaimedRow, state: str, reason: str, now: datetime, attempts: int
 ) -> bool:
     """False: the lease is another's now, or it was settled before."""
-    return bool(await run(connection, "settle_not_sent", row.delivery_id, row.lease, state, reason, now, attempts))
+    end = (state, reason, now, attempts)
+    return bool(await run(connection, "settle_not_sent", row.delivery_id, row.lease, *end))
 
 
 async def count_outcome(connection: Connection, order_id: str) -> int:

@@ -173,6 +173,10 @@ class MailServer:
         )
         try:
             await client.connect()
+            if client.is_ehlo_or_helo_needed:
+                # To know what it can do. One that is too old for EHLO is greeted again by the library, with HELO.
+                with contextlib.suppress(aiosmtplib.SMTPHeloError):
+                    await client.ehlo()
         except BaseException:
             client.close()
             raise
