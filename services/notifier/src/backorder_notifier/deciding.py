@@ -226,8 +226,8 @@ class Desk:
         )
         quiet = {} if kind in self.policy.not_quiet else self.policy.quiet_hours
         self.message = Composed(
-            # Made of what it tells: the same news told again are the same message.
-            message_id=uuid5(NAMESPACE, "\n".join([order_id, kind, *sorted(about)])),
+            # Made of all it says: the same again is the same message, another date is another one.
+            message_id=uuid5(NAMESPACE, "\n".join([order_id, kind, *sorted({*about, *self._overtaken()})])),
             kind=kind,
             content=state(self.view, kind, happened, units, self.timers, titles, in_stock, self.zone, late=late),
             told=told_after(self.view, units, self.zone, self.now),
@@ -237,6 +237,9 @@ class Desk:
             due_at={channel: after_quiet_hours(self.now, quiet.get(channel), self.zone) for channel in open_channels},
             withheld=withheld,
         )
+
+    def _overtaken(self) -> set[str]:
+        return {event_id for event_id, verdict in self.verdicts.items() if verdict.state == "superseded"}
 
     def _decide_timer(self, timer: Timer, verdict: Verdict) -> None:
         order_id = self.view.order_id
