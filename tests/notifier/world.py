@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import urlopen
@@ -17,12 +18,12 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from backorder_notifier import store
-from backorder_notifier.rows import DeliveryRow
+from backorder_notifier.intake import READS
 from backorder_schemas import CustomerNotified, Decoded, NotificationFailed, decode, encode
 
 COMMAND = Path(sys.executable).with_name("backorder-notifier")
 T = TypeVar("T")
+SETTLES = '{"default": {"quiet": "PT0.2S", "at_most": "PT1S"}}'
 
 
 async def eventually(condition: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
@@ -41,6 +42,22 @@ def get(url: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except OSError as error:
         return getattr(error, "code", 0), error.read().decode() if hasattr(error, "read") else ""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message over one channel."""
+
+    order_id: str
+    position: int
+    kind: str
+    channel: str
+    state: str
+    reason: str | None
+    attempts: int
+    in_doubt: int
+    settled_at: datetime | None
+    about: tuple[str, ...]
 
 
 class Process:
@@ -101,6 +118,8 @@ class World:
             "NOTIFIER_RETRY_FIRST": "PT0.1S",
             "NOTIFIER_SMTP_TIMEOUT": "PT5S",
             "NOTIFIER_LEASE": "PT10S",
+            # Long enough for what comes together to be told together, too short to be waited for.
+            "NOTIFIER_DEBOUNCE": SETTLES,
             **settings,
         }
 
@@ -111,7 +130,7 @@ class World:
             await admin.create_topics(
                 [
                     NewTopic(self.prefix + name, 3, 1, topic_configs={"message.timestamp.type": "LogAppendTime"})
-                    for name in ("orders", "backorders", "notifications", "notifier.dlq")
+                    for name in (*READS, "notifications", "notifier.dlq")
                 ]
             )
         finally:
@@ -209,19 +228,24 @@ class World:
 
     # Database
 
-    async def deliveries(self, order_id: str | None = None) -> list[DeliveryRow]:
+    async def deliveries(self, order_id: str | None = None) -> list[Delivery]:
         """In the order of telling."""
         connection = await asyncpg.connect(self.database)
         try:
-            rows = await store.list_deliveries(connection, None, order_id, 100_000)
+            rows = await connection.fetch(
+                "SELECT messages.order_id, position, kind, channel, state, reason, attempts, in_doubt, settled_at,"
+                " about FROM deliveries JOIN messages USING (message_id)"
+                " WHERE $1::text IS NULL OR messages.order_id = $1 ORDER BY messages.order_id, position, channel",
+                order_id,
+            )
         finally:
             await connection.close()
-        return sorted(rows, key=lambda row: (row.order_id, row.position))
+        return [Delivery(*tuple(row)[:-1], tuple(row["about"])) for row in rows]
 
-    async def settled(self, count: int, seconds: float = 20) -> list[DeliveryRow]:
+    async def settled(self, count: int, seconds: float = 20) -> list[Delivery]:
         """All deliveries, once there are so many and each has an end."""
 
-        async def done() -> list[DeliveryRow] | None:
+        async def done() -> list[Delivery] | None:
             rows = await self.deliveries()
             return rows if len(rows) >= count and all(row.settled_at for row in rows) else None
 

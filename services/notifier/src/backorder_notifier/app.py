@@ -1,94 +1,85 @@
-"""The only place that wires: settings → connections, reader, senders, relay, HTTP; and the order of start and stop."""
+"""The only place that wires: settings → connections, reader, teller, senders, relay, HTTP; how it starts and stops."""
 
 import asyncio
 import contextlib
 import gc
-import random
+import os
 import signal
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from datetime import UTC, datetime
+import threading
+from collections.abc import AsyncIterator, Awaitable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import asyncpg
-from aiokafka.admin import AIOKafkaAdminClient
 from faststream.kafka import KafkaBroker
 
-from backorder_notifier import migrate, store
-from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, NotifierError, describe, is_not_ready
-from backorder_notifier.intake import READS, Report, give_up_waiting
+from backorder_notifier.checking import check
+from backorder_notifier.clock import Clock, system_clock
+from backorder_notifier.errors import NotifierError, describe
+from backorder_notifier.health import Health
+from backorder_notifier.housekeeping import House, keep_house
+from backorder_notifier.intake import Report
+from backorder_notifier.providers import build_providers
+from backorder_notifier.reading import Reader
 from backorder_notifier.relay import Relay
-from backorder_notifier.rendering import check_templates
-from backorder_notifier.sending import Patience, Sending
+from backorder_notifier.rendering import load_templates
+from backorder_notifier.sending import Sending
 from backorder_notifier.settings import Settings
-from backorder_notifier.smtp import MailServer
-from backorder_notifier.subscribers import Reader, build_broker, count_and_log, describe_topics
-from backorder_notifier.telemetry import DELIVERIES, OLDEST_DUE_SECONDS, UNPUBLISHED, configure_logging, logger
+from backorder_notifier.starting import ready_database, ready_topics, started
+from backorder_notifier.statements import open_pool
+from backorder_notifier.subscribers import build_broker, describe_topics
+from backorder_notifier.telemetry import configure_logging, logger
+from backorder_notifier.teller import Teller, TellReport
+from backorder_notifier.unsubscribing import with_unsubscribing
 from backorder_notifier.web import build_app, build_server, listen
 
 log = logger("app")
 
-_STOP_SECONDS: Final = 22.0  # for the batch and the mails in hand; 30 is promised for all
-_LAST_WORDS_SECONDS: Final = 5.0
-_HOUSEKEEPING_SECONDS: Final = 5.0
+# All of it together is less than the 30 s that are promised.
+_STOP_SECONDS: Final = 18.0  # for the batch, the round and the messages in hand
+_LAST_WORDS_SECONDS: Final = 4.0
+_AT_LAST_SECONDS: Final = 27.0
 
 
-async def run(settings: Settings) -> None:
-    """Read, send and publish until SIGTERM or SIGINT; then finish what is in hand. Raises ConfigurationError."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What works side by side in one process."""
+
+    broker: KafkaBroker
+    reader: Reader
+    teller: Teller
+    sending: Sending
+    relay: Relay
+    house: House
+
+
+async def run(settings: Settings, clock: Clock = system_clock) -> None:
+    """Read, tell, send and publish until SIGTERM or SIGINT; then finish what is in hand. Raises ConfigurationError."""
     configure_logging(settings.log_level)
-    smtp, sender, servers = settings.smtp, settings.sender, settings.bootstrap_servers
-    check_templates()
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-
+    _stop_on_signals(stop)
     # No connection yet: /livez and /readyz answer while the database is away.
     async with _pool(settings) as pool:
-        relay = Relay(pool, servers, settings.topic_prefix)
-        sending = Sending(
-            pool,
-            MailServer(smtp, settings.smtp_timeout),
-            sender,
-            Patience(settings.lease, settings.retry_first, settings.retry_longest, settings.give_up_after),
-            settings.send_concurrency,
-            relay.poke,
-        )
-
-        def committed(report: Report) -> None:
-            if report.due:
-                sending.poke()
-            if report.to_publish:
-                relay.poke()
-
-        reader = Reader(settings.topic_prefix, pool, settings.start_at, committed)
-        broker = build_broker(servers, settings.topic_prefix, reader)
-        health = Health(pool, reader)
+        parts = _wire(settings, pool, clock)
+        health = Health(pool, parts.reader)
         socket = listen(settings.http_host, settings.http_port)
-        documented = describe_topics(servers, settings.topic_prefix)
-        server = build_server(build_app(documented, health.alive, health.ready))
+        documented = describe_topics(settings.bootstrap_servers, settings.topic_prefix)
+        pages = with_unsubscribing(
+            build_app(documented, health.alive, health.ready),
+            pool,
+            clock,
+            shop_name=settings.shop_name,
+            default_locale=settings.locale_default,
+        )
+        server = build_server(pages)
         serving = asyncio.create_task(server.serve(sockets=[socket]))
         log.info("http", host=settings.http_host, port=socket.getsockname()[1])
         try:
-            await _unless(stop, _ready_database(pool))
-            await _unless(stop, _ready_topics(servers, settings.topic_prefix))
+            await _unless(stop, ready_database(pool))
+            await _unless(stop, ready_topics(settings.bootstrap_servers, settings.topic_prefix))
             if not stop.is_set():
-                work = [
-                    asyncio.create_task(sending.run(), name="sending"),
-                    asyncio.create_task(relay.run(), name="relay"),
-                    asyncio.create_task(_keep_house(pool, settings, committed, reader), name="housekeeping"),
-                ]
-                try:
-                    await _unless(stop, _started(broker))
-                    health.started = True
-                    log.info("started", prefix=settings.topic_prefix)
-                    # What lives now lives for long: the collector need not look at it again.
-                    gc.collect()
-                    gc.freeze()
-                    await _first_of(stop, work)
-                finally:
-                    health.stopping = True
-                    await _stop(broker, reader, sending, relay, work)
+                await _work(parts, health, stop, settings.topic_prefix)
         finally:
             server.should_exit = True
             await serving
@@ -96,9 +87,69 @@ async def run(settings: Settings) -> None:
     log.info("stopped")
 
 
+def _wire(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> Parts:
+    """Raises ConfigurationError."""
+    policy = settings.policy
+    templates = load_templates(settings.templates, default_locale=settings.locale_default)
+    check(templates)
+    providers = build_providers(settings, templates)
+    servers, prefix = settings.bootstrap_servers, settings.topic_prefix
+    relay = Relay(pool, servers, prefix)
+
+    def settled() -> None:
+        # What was sent is published, and what waited for the order's message to be sent can be decided on.
+        relay.poke()
+        teller.poke()
+
+    def told(report: TellReport) -> None:
+        if report.due:
+            sending.poke()
+        if report.to_publish:
+            relay.poke()
+
+    def committed(report: Report) -> None:
+        teller.poke()
+        if report.to_publish:
+            relay.poke()
+
+    sending = Sending(pool, providers, settled, clock)
+    teller = Teller(pool, policy, clock, told)
+    reader = Reader(prefix, pool, policy, committed, clock)
+    keep = timedelta(days=settings.keep_days)
+    house = House(pool, policy, settings.gap_wait, keep, committed, teller.poke, reader, clock)
+    return Parts(build_broker(servers, prefix, reader), reader, teller, sending, relay, house)
+
+
+async def _work(parts: Parts, health: Health, stop: asyncio.Event, prefix: str) -> None:
+    work = {
+        name: asyncio.create_task(part, name=name)
+        for name, part in {
+            "telling": parts.teller.run(),
+            "sending": parts.sending.run(),
+            "relay": parts.relay.run(),
+            "housekeeping": keep_house(parts.house),
+        }.items()
+    }
+    try:
+        await _unless(stop, started(parts.broker))
+        health.started = True
+        log.info("started", prefix=prefix)
+        # What lives now lives for long: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await _first_of(stop, list(work.values()))
+    finally:
+        health.stopping = True
+        await _stop(parts, work)
+
+
 @contextlib.asynccontextmanager
 async def _pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
-    pool = await store.open_pool(settings.database_url.get_secret_value(), size=settings.send_concurrency + 6)
+    # Each message in flight; and reading, telling, publishing, the house, probes, unsubscribing, with two to spare.
+    in_flight = settings.send_concurrency * len(settings.channels)
+    pool = await open_pool(
+        settings.database_url.get_secret_value(), size=in_flight + 8
+    )  # reading, telling, relay, house, probes, unsubscribing, and two more
     try:
         yield pool
     finally:
@@ -109,19 +160,42 @@ async def _pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
             pool.terminate()
 
 
-async def _stop(
-    broker: KafkaBroker, reader: Reader, sending: Sending, relay: Relay, work: list[asyncio.Task[None]]
-) -> None:
-    """Stop polling, finish the batch and the mails in hand, commit, leave the group; then publish what came of them."""
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT say that it is time to stop. Whatever hangs then, the process ends in the time promised."""
+
+    def stopping() -> None:
+        if not stop.is_set():
+            stop.set()
+            last_resort = threading.Timer(_AT_LAST_SECONDS, _end)
+            last_resort.daemon = True
+            last_resort.start()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping)
+
+
+def _end() -> None:
+    """Nothing is lost by it: positions, decisions and leases are in the database, and locks end with the connection."""
+    log.warning("ended_before_all_was_closed")
+    os._exit(0)
+
+
+async def _stop(parts: Parts, work: dict[str, asyncio.Task[None]]) -> None:
+    """Stop polling; finish the batch, the round and the messages in hand; leave the group; publish what came of it."""
     log.info("stopping")
-    sender, publisher, housekeeping = work
-    housekeeping.cancel()
-    sending.stop()
-    reader.hurry()
-    await asyncio.gather(_within(_STOP_SECONDS, "reading", broker.stop()), _within(_STOP_SECONDS, "sending", sender))
-    relay.stop()
-    await _within(_LAST_WORDS_SECONDS, "publishing", publisher)
-    await asyncio.gather(*work, return_exceptions=True)
+    work["housekeeping"].cancel()
+    parts.teller.stop()
+    parts.sending.stop()
+    parts.reader.hurry()
+    await asyncio.gather(
+        _within(_STOP_SECONDS, "reading", parts.broker.stop()),
+        _within(_STOP_SECONDS, "telling", work["telling"]),
+        _within(_STOP_SECONDS, "sending", work["sending"]),
+    )
+    parts.relay.stop()
+    await _within(_LAST_WORDS_SECONDS, "publishing", work["relay"])
+    await asyncio.gather(*work.values(), return_exceptions=True)
 
 
 async def _within(seconds: float, what: str, work: Awaitable[Any]) -> None:
@@ -156,127 +230,3 @@ async def _first_of(stop: asyncio.Event, work: list[asyncio.Task[None]]) -> None
         error = None if task.cancelled() else task.exception()
         log.error("part_ended", part=task.get_name(), **(describe(error) if error else {}))
         raise NotifierError(f"{task.get_name()} ended, which it never should; see the log")
-
-
-async def _again(what: str, work: Callable[[], Awaitable[str | None]]) -> None:
-    """Until `work` returns None; a text says what is missing. One line in the log at first, then now and then."""
-    tries = 0
-    while True:
-        try:
-            missing = await work()
-            problem = {"missing": missing} if missing else None
-        except WRONG_ADDRESS as error:
-            raise ConfigurationError(f"NOTIFIER_DATABASE_URL: the server refuses it ({type(error).__name__})") from None
-        except Exception as error:
-            if not is_not_ready(error):
-                raise
-            problem = describe(error)
-        if problem is None:
-            return
-        tries += 1
-        if tries in {1, 10} or tries % 60 == 0:
-            log.warning("waiting", what=what, tries=tries, **problem)
-        await asyncio.sleep(min(5.0, 0.25 * 2 ** min(tries, 6)) * random.uniform(0.8, 1.2))  # noqa: S311
-
-
-async def _ready_database(pool: asyncpg.Pool) -> None:
-    async def check() -> None:
-        async with pool.acquire() as connection:
-            await migrate.check(connection)
-
-    await _again("database", check)
-
-
-async def _ready_topics(servers: list[str], prefix: str) -> None:
-    """FastStream would start without the topics and never say a word."""
-    wanted = {f"{prefix}{topic}" for topic in (*READS, "notifications", "notifier.dlq")}
-
-    async def check() -> str | None:
-        admin = AIOKafkaAdminClient(
-            bootstrap_servers=servers, client_id="backorder-notifier", request_timeout_ms=10_000
-        )
-        try:
-            await admin.start()
-            missing = sorted(wanted.difference(await admin.list_topics()))
-        finally:
-            await admin.close()
-        return f"topics {', '.join(missing)}: run backorder-allocator topics --apply" if missing else None
-
-    await _again("kafka", check)
-
-
-async def _started(broker: KafkaBroker) -> None:
-    async def start() -> None:
-        try:
-            await broker.start()
-        except BaseException:
-            await broker.stop()
-            raise
-
-    await _again("kafka", start)
-
-
-async def _keep_house(
-    pool: asyncpg.Pool, settings: Settings, committed: Callable[[Report], None], reader: Reader
-) -> None:
-    """Gauges, and events that have waited too long for an earlier version."""
-    while True:
-        await asyncio.sleep(_HOUSEKEEPING_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
-        try:
-            now = datetime.now(UTC)
-            async with pool.acquire() as connection:
-                report = await give_up_waiting(connection, now, settings.gap_wait, settings.start_at)
-                waits = await store.backlog(connection)
-        except Exception as error:
-            if not is_not_ready(error):
-                log.error("housekeeping_failed", **describe(error))
-            continue
-        count_and_log(report)
-        committed(report)
-        DELIVERIES.labels("due").set(waits.due)
-        DELIVERIES.labels("waiting_for_contact").set(waits.waiting_for_contact)
-        OLDEST_DUE_SECONDS.set((now - waits.oldest_due).total_seconds() if waits.oldest_due else 0)
-        UNPUBLISHED.labels("notifications").set(waits.outcomes_unpublished)
-        UNPUBLISHED.labels("notifier.dlq").set(waits.dead_letters_unpublished)
-        await reader.lag()
-
-
-class Health:
-    """What /livez and /readyz say, computed when asked."""
-
-    def __init__(self, pool: asyncpg.Pool, reader: Reader) -> None:
-        self._pool = pool
-        self._reader = reader
-        self.started = False
-        self.stopping = False
-        self._database = (float("-inf"), False)
-
-    async def alive(self) -> dict[str, bool]:
-        """Before the start there is nothing to be stuck in: whoever waits for a database should not be restarted."""
-        if not self.started or self.stopping:
-            return {"running": True}
-        return {"reading": await self._reader.is_alive()}
-
-    async def ready(self) -> dict[str, bool]:
-        checks = {
-            "started": self.started,
-            "not_stopping": not self.stopping,
-            "database": await self._database_answers(),
-        }
-        if self.started:
-            checks["reading"] = self._reader.is_ready()
-        return checks
-
-    async def _database_answers(self) -> bool:
-        """Asked at most once a second, however often the probe comes."""
-        asked_at, answer = self._database
-        if time.monotonic() - asked_at > 1:
-            try:
-                async with asyncio.timeout(2), self._pool.acquire() as connection:
-                    await store.list_cursors(connection)  # a small table, whatever waits
-                answer = True
-            except Exception as error:
-                log.debug("database_does_not_answer", **describe(error))
-                answer = False
-            self._database = (time.monotonic(), answer)
-        return answer

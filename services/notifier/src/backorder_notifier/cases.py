@@ -13,6 +13,7 @@ from backorder_notifier.kinds import Kind
 from backorder_notifier.news import OrderView, Pending
 from backorder_notifier.policy import Policy
 from backorder_notifier.told_store import OpenRow, TellingRow, UpdateRow
+from backorder_schemas import BackorderCreated, BackorderRejected
 
 _TIMER: Final = "timer:"
 _EVENT: Final[TypeAdapter[Event]] = TypeAdapter(Event)
@@ -88,8 +89,9 @@ def alternatives(case: Case) -> Iterator[tuple[str, str]]:
         for sku in line.substitutes:
             yield line.location, sku
     for each in case.pending:
-        for sku in getattr(each.event, "substitutes", ()):
-            yield each.event.location, sku
+        if isinstance(each.event, BackorderCreated | BackorderRejected):
+            for sku in each.event.substitutes:
+                yield each.event.location, sku
 
 
 def skus_of(case: Case) -> Iterator[str]:

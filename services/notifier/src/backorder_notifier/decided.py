@@ -159,6 +159,7 @@ def _failed(
         attempts=0,
         failure=delivery.reason,
         about=message.about,
+        lines=message.content.lines,
         occurred_at=now,
         traceparent=message.traceparent,
     )

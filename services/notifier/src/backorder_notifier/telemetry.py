@@ -69,6 +69,9 @@ DELIVERIES = Gauge("backorder_notifier_deliveries", "Deliveries not settled yet"
 OLDEST_DUE_SECONDS = Gauge(
     "backorder_notifier_oldest_due_seconds", "Age of the oldest delivery not settled", registry=REGISTRY
 )
+UNSUBSCRIBE_REQUESTS = Counter(
+    "backorder_notifier_unsubscribe_requests_total", "Requests to unsubscribe links", ["outcome"], registry=REGISTRY
+)
 PUBLISHED = Counter("backorder_notifier_published_total", "Records published", ["topic"], registry=REGISTRY)
 UNPUBLISHED = Gauge("backorder_notifier_unpublished", "Records waiting to be published", ["topic"], registry=REGISTRY)
 

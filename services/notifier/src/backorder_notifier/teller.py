@@ -35,6 +35,8 @@ LIMIT: Final = 200
 """Orders decided on in one transaction."""
 _IN_HAND: Final = timedelta(seconds=1)  # until a sender that has the order's message is asked again
 _AFTER_FAILURE: Final = timedelta(minutes=1)
+_READ_LATELY: Final = timedelta(seconds=5)
+_NEVER_CATCHES_UP: Final = timedelta(minutes=10)
 _POLL_SECONDS: Final = 1.0  # other processes record news too
 _BUSY_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 15.0
@@ -280,6 +282,9 @@ class Teller:
         """Decide on what is due. Returns how long nothing will be."""
         now = self._clock()
         async with self._pool.acquire() as connection:
+            if await store.catching_up(connection, now - _READ_LATELY, now - _NEVER_CATCHES_UP):
+                # What is known is old: told now, it would have to be put right by the next message.
+                return _POLL_SECONDS
             with timed(TELLING_SECONDS):
                 report = await tell_due(connection, self._policy, now)
             count_and_log(report)

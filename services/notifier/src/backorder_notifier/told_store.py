@@ -8,7 +8,7 @@ from uuid import UUID
 
 from backorder_notifier.contacts import Contact
 from backorder_notifier.kinds import Kind
-from backorder_notifier.statements import Connection, columns, run
+from backorder_notifier.statements import Connection, columns, hashable, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +154,7 @@ async def lock_open_deliveries(connection: Connection, order_ids: Iterable[str],
 
 async def contacts_to_tell(connection: Connection, order_ids: Iterable[str]) -> dict[str, Contact]:
     rows = await run(connection, "contacts_to_tell", sorted(order_ids))
-    return {
-        row["order_id"]: Contact(*(tuple(value) if isinstance(value, list) else value for value in row)) for row in rows
-    }
+    return {row["order_id"]: Contact(*hashable(row)) for row in rows}
 
 
 async def updates_to_decide(
