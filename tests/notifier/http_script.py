@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 Step = str
-"""An answer such as "503", with lines of header after it ("503\\nRetry-After: 7") and a body after an empty line, or
-"hang" (reads the request, says nothing), "cut" (closes without an answer), "cut_in_body" (200, then closes amid the
-body), "trickle" (200, then a byte now and then), "huge" (200 and a body without end), "noise" (no HTTP at all)."""
+"""An answer such as "503", with lines of header after it ("503\\nRetry-After: 7") and a body after an empty line, or:
+
+"hang" (reads the request, says nothing), "cut" (closes without an answer), "noise" (no HTTP at all), "cut_in_body"
+(200, then closes amid the body), "trickle" (200, then a byte of the body now and then), "trickle_head" (a byte of a
+header now and then), "huge" (200 and a body without end)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +61,9 @@ class ScriptedHttp:
                 writer.write(b"220 mail.example.org ESMTP\r\n")
             case "cut_in_body":
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
-            case "trickle":
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            case "trickle" | "trickle_head":
+                end_of_head = b"\r\n\r\n" if step == "trickle" else b"\r\nX: "
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000" + end_of_head)
                 while not self._end.is_set():
                     writer.write(b".")
                     await writer.drain()

@@ -149,8 +149,10 @@ def test_hostile_text_stays_a_string_in_the_body() -> None:
         ("204", Answer("sent")),
         ("cut_in_body", Answer("sent")),
         ("410", Answer("never", "http 410", policy=True)),
-        ("429\nRetry-After: 7", Answer("later", "http 429", timedelta(seconds=7))),
-        ("503\nRetry-After: Mon, 02 Nov 2026 09:01:30 GMT", Answer("later", "http 503", timedelta(seconds=90))),
+        ("429\nRetry-After: 7", Answer("unreachable", "http 429", timedelta(seconds=7))),
+        ("503\nRetry-After: Mon, 02 Nov 2026 09:01:30 GMT", Answer("unreachable", "http 503", timedelta(seconds=90))),
+        ("503", Answer("later", "http 503")),
+        ("502\nRetry-After: 5", Answer("later", "http 502", timedelta(seconds=5))),
         ("500", Answer("later", "http 500")),
         ("400", Answer("later", "http 400", policy=True)),
         ("404", Answer("later", "http 404", policy=True)),
@@ -171,8 +173,9 @@ async def test_redirects_are_not_followed(script: ScriptedHttp, status: int) -> 
     assert len(script.seen) == 1
 
 
-async def test_silence_is_later_and_ends_with_the_timeout(script: ScriptedHttp) -> None:
-    script.script.append("hang")
+@pytest.mark.parametrize("step", ["hang", "trickle_head"])
+async def test_silence_is_later_and_ends_with_the_timeout(script: ScriptedHttp, step: str) -> None:
+    script.script.append(step)
     assert await answer(channel(script, seconds=0.3)) == Answer("later", "timeout after the request")
 
 

@@ -23,15 +23,14 @@ _NEVER: Final[tuple[Network, ...]] = (
 )
 _GLOBAL_UNICAST: Final = IPv6Network("2000::/3")
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_TRANSLATED: Final = IPv6Network("::ffff:0:0:0/96")
 
 
 def embedded(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one leads to (mapped, translated, NAT64, 6to4), else the address itself."""
+    """The IPv4 address that an IPv6 one leads to (mapped, NAT64, 6to4), else the address itself."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
-        if address in _NAT64 or address in _TRANSLATED:
+        if address in _NAT64:
             return IPv4Address(int(address) & 0xFFFFFFFF)
         if address.sixtofour is not None:
             return address.sixtofour

@@ -18,7 +18,7 @@ import httpx
 _CONNECT_SECONDS: Final = 5.0  # at most: another address may answer
 _ANSWER_BYTES: Final = 16 * 1024  # an answer's codes are in its first bytes
 _ANSWER_SECONDS: Final = 2.0  # for the rest of an answer whose status is known
-_LONGEST_WAIT: Final = timedelta(days=1)  # that a provider may ask for
+_LONGEST_WAIT: Final = timedelta(hours=6)  # whatever a provider asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,13 @@ def _why(lost: BaseException) -> str:
     return "no connection" if isinstance(lost, httpx.ConnectError) else "connection lost"
 
 
+def is_throttled(reply: Reply) -> bool:
+    """It wants fewer requests, whoever they are for. 503 alone may be about this one."""
+    return reply.status == 429 or (reply.status == 503 and "retry-after" in reply.headers)
+
+
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """The Retry-After of an answer (RFC 9110, 10.2.3: seconds or a date), from 0 to a day; None: none that is one."""
+    """The Retry-After of an answer (RFC 9110, 10.2.3: seconds or a date), from 0 to 6 hours; None: none."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return timedelta(seconds=min(int(value[:9]), _LONGEST_WAIT.total_seconds()))

@@ -8,7 +8,7 @@ The plain one, for a gateway of one's own:
 - 2xx: taken. The same Idempotency-Key again is the same message and is not sent twice.
 - 4xx with {"error": "invalid_number"} or {"error": "unsubscribed"}: nothing is sent to this number any more.
 - 400, 413, 415, 422: refused for good. 401, 403, 404, 405: our account or URL is wrong, nothing is lost. Others: later.
-- 429 and 503 may say Retry-After.
+- 429, and 503 with Retry-After: nothing is sent for as long.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from pydantic_core import from_json
 
 from backorder_notifier.channel import Answer, Outgoing
 from backorder_notifier.gsm import fit, plain
-from backorder_notifier.posting import Lost, Reply, post, retry_after, transport
+from backorder_notifier.posting import Lost, Reply, is_throttled, post, retry_after, transport
 
 
 class SmsWords(Protocol):
@@ -66,7 +66,8 @@ _DEAD_NUMBER: Final = frozenset({
     21635, 30006,  # a landline
     30005,  # unknown
 })  # fmt: skip
-_NOT_NOW: Final = frozenset({14107, 20429, 21611, 30001, 30003, 30008, 30022, 30023, 30017})
+_NOT_NOW: Final = frozenset({14107, 30003, 30008, 30017})
+_TOO_MANY: Final = frozenset({20429, 21611, 30001, 30022, 30023})
 _OUR_ACCOUNT: Final = frozenset({10001, 20003, 20005, 20006, 20008, 20404, 30002})
 # Our sender may be wrong for this destination alone, so it stops nobody else's, and waits for somebody to look.
 _OUR_SENDER: Final = frozenset({21212, 21603, 21606, 21659, 21660, 21661, 21703, 21704, 21705})
@@ -153,20 +154,24 @@ def judge(gateway: Gateway, reply: Reply, now: datetime) -> Answer:
 
 def _judge_twilio(reply: Reply, said: dict[str, Any], now: datetime) -> Answer:
     taken = 200 <= reply.status < 300
-    if taken and said.get("status") not in _FAILED:
+    if taken and str(said.get("status")) not in _FAILED:
         return Answer("sent")
     code = said.get("error_code" if taken else "code")
+    if type(code) is not int or not 0 < code < 100_000:
+        code = None  # not theirs, and might be anybody's number
     wait = retry_after(reply.headers, now)
-    reason = f"http {reply.status}" + (f" code {code}" if type(code) is int else "")
+    reason = f"http {reply.status}" + (f" code {code}" if code else "")
     if code in _DEAD_NUMBER:
         return Answer("never", reason, suppress=True)
-    if code in _NOT_NOW or reply.status in {408, 425, 429, 503}:
+    if code in _TOO_MANY or is_throttled(reply):
+        return Answer("unreachable", reason, wait)
+    if code in _NOT_NOW or reply.status in {408, 425, 503}:
         return Answer("later", reason, wait)
     if code in _OUR_ACCOUNT:
         return Answer("unreachable", reason, wait, policy=True)
     if code in _OUR_SENDER:
         return Answer("later", reason, wait, policy=True)
-    if type(code) is int and (taken or reply.status == 400 or 21000 <= code < 22000 or 30000 <= code < 40000):
+    if code is not None and (taken or reply.status == 400 or 21000 <= code < 22000 or 30000 <= code < 40000):
         return Answer("never", reason, policy=True)
     if reply.status >= 500:
         # Sending is not idempotent there: an error of theirs may come after it was sent (their page on error 20500).
@@ -181,6 +186,8 @@ def _judge_generic(reply: Reply, said: dict[str, Any], now: datetime) -> Answer:
         return Answer("sent")
     wait = retry_after(reply.headers, now)
     reason = f"http {reply.status}"
+    if is_throttled(reply):
+        return Answer("unreachable", reason, wait)
     match reply.status, said.get("error"):
         case status, "invalid_number" | "unsubscribed" as error if 400 <= status < 500:
             return Answer("never", f"{reason} {error}", suppress=True)

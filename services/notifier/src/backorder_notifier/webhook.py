@@ -23,7 +23,7 @@ import httpx
 
 from backorder_notifier.addresses import Address, Network, may_reach, webhook_url
 from backorder_notifier.channel import Answer, Outgoing
-from backorder_notifier.posting import Lost, Reply, post, retry_after, transport
+from backorder_notifier.posting import Lost, Reply, is_throttled, post, retry_after, transport
 
 _PREFIX: Final = "whsec_"
 _MOST_ADDRESSES: Final = 3  # tried of one name, within one timeout
@@ -104,6 +104,8 @@ def judge(outcome: Reply | Lost, now: datetime) -> Answer:
             return Answer("sent")
         case Reply(410):
             return Answer("never", "http 410", policy=True)
+        case Reply(status, headers) if is_throttled(outcome):
+            return Answer("unreachable", f"http {status}", retry_after(headers, now))
         case Reply(status, headers):
             wrong = status in _ENDPOINT_IS_WRONG or 300 <= status < 400
             return Answer("later", f"http {status}", retry_after(headers, now), policy=wrong)
