@@ -156,6 +156,7 @@ async def test_an_accepted_message_is_what_the_customer_was_last_told(
     assert await attempts(connection, staged) == [("sent", None)]
     [outcome] = await outcomes(connection)
     assert (outcome["type"], outcome["version"], outcome["about"]) == ("CustomerNotified", 1, ["1001/v1"])
+    assert [(line["line_no"], line["quantity_waiting"]) for line in outcome["told"]] == [(1, 5)]
     assert "ada@" not in json.dumps(outcome)
     assert script.accepted[0]["Message-ID"] == f"<{staged.delivery_id}@example.org>"
 

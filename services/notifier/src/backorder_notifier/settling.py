@@ -97,6 +97,7 @@ async def _publish(connection: Connection, row: ClaimedRow, failure: str | None,
         attempts=attempts,
         failure=failure,
         about=row.about,
+        lines=row.content.lines,
         occurred_at=now,
         traceparent=row.traceparent,
     )
