@@ -19,6 +19,14 @@ class Withdrawn:
     updates: int
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """Whom an unsubscribe link is for, and whether they want messages of optional kinds."""
+
+    customer_id: str
+    optional_kinds: bool
+
+
 def new_token() -> str:
     """For an unsubscribe link: 128 random bits in 22 characters."""
     return secrets.token_urlsafe(16)
@@ -59,10 +67,10 @@ async def save_customers(connection: Connection, customers: Iterable[Customer]) 
     await run(connection, "save_customers", *columns(rows, 16))
 
 
-async def find_unsubscribe_token(connection: Connection, token: str) -> str | None:
-    """The customer whose token it is."""
-    rows = await run(connection, "find_unsubscribe_token", token)
-    return rows[0]["customer_id"] if rows else None
+async def find_subscription(connection: Connection, token: str) -> Subscription | None:
+    """None: nobody has this token."""
+    rows = await run(connection, "find_subscription", token)
+    return Subscription(*rows[0]) if rows else None
 
 
 async def set_optional_kinds(connection: Connection, customer_id: str, wanted: bool, now: datetime) -> bool:

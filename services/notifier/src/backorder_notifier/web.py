@@ -1,4 +1,4 @@
-"""What the service says of itself over HTTP: /livez, /readyz, /metrics, /asyncapi and /asyncapi.json."""
+"""HTTP: what the service says of itself (/livez, /readyz, /metrics, /asyncapi, /asyncapi.json), and the server."""
 
 import contextlib
 import json
@@ -60,7 +60,8 @@ class Server(uvicorn.Server):
         yield
 
 
-def build_server(app: AsgiFastStream) -> Server:
+def build_server(app: Callable[..., Awaitable[None]]) -> Server:
+    """`app`: ASGI."""
     return Server(
         uvicorn.Config(
             app,

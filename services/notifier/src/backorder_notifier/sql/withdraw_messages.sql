@@ -5,7 +5,8 @@
 WITH open AS MATERIALIZED (
     SELECT
         deliveries.delivery_id, deliveries.message_id,
-        deliveries.lease IS NOT NULL AND deliveries.due_at > $4::timestamptz AS in_hand
+        deliveries.lease IS NOT NULL AND deliveries.due_at > $4::timestamptz AS in_hand,
+        deliveries.lease IS NOT NULL AND deliveries.due_at <= $4::timestamptz AS sender_lost
     FROM deliveries
     JOIN messages ON messages.message_id = deliveries.message_id
     WHERE deliveries.order_id = ANY ($1::text[])
@@ -16,7 +17,11 @@ WITH open AS MATERIALIZED (
 ),
 withdrawn AS (
     UPDATE deliveries
-    SET state = 'superseded', reason = $3::text, settled_at = $4::timestamptz, lease = NULL
+    SET state = 'superseded',
+        reason = $3::text,
+        settled_at = $4::timestamptz,
+        in_doubt = deliveries.in_doubt + open.sender_lost::integer,
+        lease = NULL
     FROM open
     WHERE deliveries.delivery_id = open.delivery_id
     RETURNING deliveries.delivery_id
