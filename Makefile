@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE = $(BIN)/uv pip compile --quiet $(PROJECTS) --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-package backorder-schemas --no-emit-package backorder-allocator --no-emit-package backorder-notifier --no-emit-package backorder-local
 
-.PHONY: demo test check histories mutations bench run clean requirements setup setup-dev
+.PHONY: demo test check month histories mutations bench run clean requirements setup setup-dev
 .DELETE_ON_ERROR:
 
 demo: setup ## Replay real purchases through the whole system. make demo ARGS="--lines 5000 --keep"
@@ -31,6 +31,9 @@ mutations: setup-dev ## Named mistakes in the rules: each must make a test fail
 
 histories: setup-dev ## Random histories of everything against the naive model: make histories EXAMPLES=100000
 	BACKORDER_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/allocator/test_whole_histories.py tests/allocator/test_batches.py
+
+month: setup-dev ## A month of real purchases on a fast clock: every message compared with what happened
+	@$(BIN)/python -m tests.month $(ARGS)
 
 bench: setup-dev ## Orders per second, first consumed to last published
 	@$(BIN)/python -m tests.bench.throughput $(ARGS)

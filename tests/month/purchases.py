@@ -111,7 +111,7 @@ def _policies(bought: Purchases, seed: int) -> Iterator[Sent]:
             more["default_lead_time_days"] = chance.randint(7, 21)
         if chance.random() < 0.3:
             more["substitutes"] = tuple(sorted({chance.choice(skus), chance.choice(skus)} - {sku}))
-        title = bought.titles(sku) if number % 7 else "  ".join(["Träume von Tee <b>&amp;</b>", sku])
+        title = bought.titles(sku) if number % 7 else f"Träume von  Tee <b>&amp;</b> {sku}"
         yield Sent(
             at,
             SkuPolicyChanged(id=f"policy/{sku}", occurred_at=at, sku=sku, revision=1, title=title or None, **more),

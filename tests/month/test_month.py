@@ -1,0 +1,25 @@
+"""A month of purchases, some thousand lines of them: what customers are told never contradicts what happened."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+from tests.conftest import Databases
+from tests.month import purchases
+from tests.month.__main__ import run
+
+SEED = 7
+
+
+async def test_over_a_month_everything_told_is_true_and_everything_that_happened_is_decided(
+    postgres: Databases,
+) -> None:
+    month = purchases.read(None, lines=120_000, seed=SEED, share=0.012)
+    assert month.end - month.start > timedelta(days=25)
+    async with AsyncExitStack() as stack:
+        outcome = await run(postgres, month, SEED, timedelta(hours=2), stack)
+        assert outcome.checked.broken == {}
+        assert outcome.problems == []
+        told = {message.kind for message in outcome.told if message.sent}
+        assert told >= {"backorder_created", "backorder_filled", "promise_changed", "shipped", "delivered"}
+        assert outcome.states["pending", None] == 0
+        assert all(outcome.checked.looked.values())
