@@ -1,30 +1,32 @@
-"""The command `backorder-notifier`."""
+"""The command `backorder-notifier`. Answers go to stdout, logs to stderr; `--json` gives stable keys.
+
+Exit codes: 0 fine, 1 it found a problem, 2 wrong usage, settings or set-up, 3 the database or Kafka is not reachable.
+"""
 
 import asyncio
-import os
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import asyncpg
 import typer
+from aiokafka.errors import KafkaError
 
-from backorder_notifier import intake, migrate, store
-from backorder_notifier.display import (
-    dead_letter_content,
-    dead_letter_json,
-    delivery_json,
-    print_json,
-    print_rows,
-    status_json,
+from backorder_notifier import (
+    audits,
+    customer_commands,
+    migrate,
+    order_commands,
+    preview_commands,
+    reports,
+    store,
+    terminal,
 )
-from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, NotifierError, UnreachableError, is_not_ready
-from backorder_notifier.settings import Settings, read_settings
+from backorder_notifier.dead_letter_commands import dlq
+from backorder_notifier.display import moment, print_json, print_rows
+from backorder_notifier.errors import NotifierError, UnreachableError
 from backorder_notifier.shown_settings import shown
-
-T = TypeVar("T")
-Work = Callable[[asyncpg.Connection], Awaitable[T]]
+from backorder_notifier.terminal import Json, answer, reading, with_database
 
 cli = typer.Typer(
     help="Tells customers what happens to their backorders.",
@@ -32,11 +34,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-dlq = typer.Typer(help="Messages that could not be used.", no_args_is_help=True)
 cli.add_typer(dlq, name="dlq")
-
-Json = Annotated[bool, typer.Option("--json", help="JSON with stable keys.")]
-Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
+cli.add_typer(customer_commands.suppressions, name="suppressions")
 
 
 def main() -> None:
@@ -53,7 +52,7 @@ def run() -> None:
     """Read events, tell customers, publish outcomes; until SIGTERM or Ctrl-C."""
     from backorder_notifier.app import run as serve  # noqa: PLC0415 - half a second that other commands don't need
 
-    asyncio.run(serve(_settings()))
+    asyncio.run(serve(terminal.settings()))
 
 
 @cli.command("migrate")
@@ -64,9 +63,9 @@ def migrate_command(
     """Bring the database to the schema of this release."""
 
     async def work(connection: asyncpg.Connection) -> list[migrate.Migration]:
-        return await (migrate.pending(connection) if check else migrate.migrate(connection, datetime.now(UTC)))
+        return await (migrate.pending(connection) if check else migrate.migrate(connection, terminal.now()))
 
-    names = [migration.name for migration in _with_database(work)]
+    names = [migration.name for migration in with_database(work, any_schema=True)]
     if as_json:
         print_json({"pending": names} if check else {"applied": names})
     else:
@@ -78,179 +77,104 @@ def migrate_command(
 
 @cli.command("status")
 def status(as_json: Json = False) -> None:
-    """How many deliveries are in which state, what waits, and where reading goes on."""
+    """What was decided and sent, what waits and for what, and where reading goes on."""
+    now = terminal.now()
 
-    async def work(connection: asyncpg.Connection) -> dict[str, Any]:
-        await migrate.check(connection)
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            return status_json(
-                await store.count_states(connection),
-                await store.backlog(connection),
-                await store.list_cursors(connection),
-            )
+    async def work(connection: Any) -> dict[str, Any]:
+        waits = await reports.report_waits(connection, now)
+        relay = await reports.report_relay(connection)
+        moments = {name: moment(getattr(waits, name)) for name in ("oldest_update", "next_decision", "oldest_due")}
+        return {
+            "updates": [asdict(row) for row in await reports.report_updates(connection)],
+            "deliveries": [asdict(row) for row in await reports.report_deliveries(connection)],
+            "waits": asdict(waits) | moments,
+            "domain_backoffs": [
+                asdict(row) | {"until": moment(row.until)} for row in await reports.report_backoffs(connection, now)
+            ],
+            "relay": None
+            if relay is None
+            else asdict(relay) | {"ends_at": moment(relay.ends_at), "active": relay.ends_at > now},
+            "cursors": [asdict(row) for row in await store.list_cursors(connection)],
+        }
 
-    content = _with_database(work)
+    found = reading(work)
     if as_json:
-        print_json(content)
+        print_json(found)
         return
-    print_rows(content["deliveries"], ("kind", "state", "reason", "deliveries"), "No deliveries yet.")
+    print_rows(found["updates"], ("kind", "state", "reason", "updates"), "No events yet.")
+    print_rows(found["deliveries"], ("kind", "channel", "state", "reason", "deliveries"), "No messages yet.")
     print_rows(
-        [{"waits": name.replace("_", " "), "value": value} for name, value in content["waits"].items()],
+        [{"waits": name.replace("_", " "), "value": value} for name, value in found["waits"].items()],
         ("waits", "value"),
         "",
     )
-    print_rows(content["cursors"], ("topic", "partition", "next_offset"), "Nothing was read yet.")
+    print_rows(found["domain_backoffs"], ("domain", "refusals", "until"), "No domain asked us to wait.")
+    print_rows(
+        [found["relay"]] if found["relay"] else [], ("holder", "epoch", "ends_at", "active"), "Nobody publishes."
+    )
+    print_rows(found["cursors"], ("topic", "partition", "next_offset"), "Nothing was read yet.")
 
 
-@cli.command("outbox")
-def outbox(
-    state: Annotated[list[str] | None, typer.Option(help="due, waiting_for_contact, sent, failed or withheld.")] = None,
-    order: Annotated[str | None, typer.Option("--order", help="Of this order only.")] = None,
-    limit: Limit = 100,
-    as_json: Json = False,
-) -> None:
-    """What customers are told: every message with its state, newest first."""
-    known = {"due", "waiting_for_contact", "sent", "failed", "withheld"}
-    if unknown := set(state or ()) - known:
-        raise ConfigurationError(f"--state {', '.join(sorted(unknown))}: should be one of {', '.join(sorted(known))}")
+@cli.command("lag")
+def lag_command(as_json: Json = False) -> None:
+    """How far each input partition is behind its log, in records and seconds. Needs Kafka."""
+    from backorder_notifier.lag import lag  # noqa: PLC0415
 
-    async def work(connection: asyncpg.Connection) -> list[dict[str, Any]]:
-        await migrate.check(connection)
-        return [delivery_json(row) for row in await store.list_deliveries(connection, state or None, order, limit)]
+    settings = terminal.settings()
 
-    rows = _with_database(work)
+    async def cursors(connection: Any) -> dict[tuple[str, int], int]:
+        return {(row.topic, row.partition): row.next_offset for row in await store.list_cursors(connection)}
+
+    servers, known = settings.bootstrap_servers, reading(cursors)
+    try:
+        rows = asyncio.run(lag(servers, settings.topic_prefix, known, terminal.now()))
+    except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
+        raise UnreachableError(f"Kafka is not reachable ({type(error).__name__})") from None
+    answer(rows, ("topic", "partition", "end_offset", "next_offset", "lag", "lag_seconds"), "", as_json=as_json)
+
+
+@cli.command("audit")
+def audit(as_json: Json = False) -> None:
+    """Check the rules that must always hold, on the live database. Exit 1 if one is broken."""
+    settings = terminal.settings()
+
+    async def work(connection: Any) -> list[audits.Check]:
+        return await audits.audit(connection, settings.policy)
+
+    checks = reading(work)
     if as_json:
-        print_json(rows)
+        print_json({"clean": not any(each.violations for each in checks), "checks": [asdict(each) for each in checks]})
     else:
-        columns = ("recorded_at", "order_id", "position", "kind", "state", "reason", "attempts", "settled_at")
-        print_rows(rows, columns, "Nothing.")
+        print_rows([asdict(each) for each in checks], ("rule", "checked", "violations"), "")
+        for each in checks:
+            for example in each.examples:
+                sys.stdout.write(f"VIOLATION {each.rule}: {example}\n")
+    if any(each.violations for each in checks):
+        raise typer.Exit(1)
+
+
+@cli.command("doctor")
+def doctor(as_json: Json = False) -> None:
+    """Whether everything that `run` needs is there; nothing is sent or changed. Exit 1 if something is wrong."""
+    from backorder_notifier.doctor import examine  # noqa: PLC0415
+
+    found = asyncio.run(examine(terminal.settings()))
+    answer([asdict(each) for each in found], ("about", "state", "says"), "", as_json=as_json)
+    if any(each.state == "wrong" for each in found):
+        raise typer.Exit(1)
 
 
 @cli.command("settings")
 def settings_command(as_json: Json = False) -> None:
     """Every setting, its value and default; secrets masked."""
-    rows = [
-        {"name": row.name, "value": row.value, "default": row.default, "is_set": row.is_set}
-        for row in shown(_settings())
-    ]
-    if as_json:
-        print_json(rows)
-    else:
-        print_rows(rows, ("name", "value", "default"), "")
+    rows = [asdict(row) for row in shown(terminal.settings())]
+    answer(rows, ("name", "value", "default"), "", as_json=as_json)
 
 
-@dlq.command("list")
-def dlq_list(
-    reason: Annotated[list[str] | None, typer.Option(help="Only with this reason.")] = None,
-    limit: Limit = 100,
-    as_json: Json = False,
-) -> None:
-    """Where they were and why they are refused, newest first."""
-
-    async def work(connection: asyncpg.Connection) -> list[dict[str, Any]]:
-        await migrate.check(connection)
-        return [dead_letter_json(row) for row in await store.list_dead_letters(connection, reason or None, limit)]
-
-    rows = _with_database(work)
-    if as_json:
-        print_json(rows)
-    else:
-        columns = ("id", "topic", "partition", "offset", "reason", "detail", "failed_at", "redriven_at")
-        print_rows(rows, columns, "No dead letters.")
-
-
-@dlq.command("show")
-def dlq_show(
-    dead_letter_id: Annotated[int, typer.Argument(metavar="ID")],
-    reveal: Annotated[bool, typer.Option("--reveal", help="With values, which may be contact data.")] = False,
-    as_json: Json = False,
-) -> None:
-    """One of them; key, value and headers masked unless asked."""
-
-    async def work(connection: asyncpg.Connection) -> dict[str, Any] | None:
-        await migrate.check(connection)
-        row = await store.read_dead_letter(connection, dead_letter_id)
-        return None if row is None else dead_letter_json(row) | dead_letter_content(row, reveal=reveal)
-
-    content = _with_database(work)
-    if content is None:
-        raise ConfigurationError(f"there is no dead letter {dead_letter_id}")
-    if as_json or not sys.stdout.isatty():
-        print_json(content)
-    else:
-        print_rows([{"field": name, "value": value} for name, value in content.items()], ("field", "value"), "")
-
-
-@dlq.command("redrive")
-def dlq_redrive(
-    dead_letter_ids: Annotated[list[int] | None, typer.Argument(metavar="[ID]...")] = None,
-    reason: Annotated[list[str] | None, typer.Option(help="All with this reason.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All there are.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would happen.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Use stored bytes again, in the same transaction as a batch would. Twice has the effect of once."""
-    if not dead_letter_ids and not reason and not every:
-        raise ConfigurationError("dlq redrive: name ids, a --reason, or --all")
-    settings = _settings()
-
-    async def work(connection: asyncpg.Connection) -> list[dict[str, Any]]:
-        await migrate.check(connection)
-        rows: list[dict[str, Any]] = []
-        while True:
-            # In parts, each a transaction: all there are may be more than memory holds.
-            results, _ = await intake.redrive(
-                connection,
-                datetime.now(UTC),
-                settings.start_at,
-                dead_letter_ids or None,
-                reason or None,
-                dry_run=dry_run,
-                after=rows[-1]["id"] if rows else 0,
-            )
-            if not results:
-                return rows
-            rows += [
-                {
-                    "id": letter.dead_letter_id,
-                    "used": refused is None,
-                    "reason": None if refused is None else refused.reason,
-                    "detail": None if refused is None else refused.detail,
-                }
-                for letter, refused in results
-            ]
-
-    rows = _with_database(work)
-    if as_json:
-        print_json({"dry_run": dry_run, "letters": rows})
-    else:
-        print_rows(rows, ("id", "used", "reason", "detail"), "Nothing to drive again.")
-    if any(not row["used"] for row in rows):
-        raise typer.Exit(1)
-
-
-def _settings() -> Settings:
-    return read_settings(os.environ)
-
-
-def _with_database(work: Work[T]) -> T:
-    """`work` over one connection. Raises UnreachableError or ConfigurationError where there is none to be had."""
-    url = _settings().database_url.get_secret_value()
-
-    async def connected() -> T:
-        connection = await asyncpg.connect(
-            url, timeout=10, command_timeout=60, server_settings={"application_name": "backorder-notifier-cli"}
-        )
-        try:
-            return await work(connection)
-        finally:
-            await connection.close(timeout=5)
-
-    try:
-        return asyncio.run(connected())
-    except WRONG_ADDRESS as error:
-        raise ConfigurationError(f"NOTIFIER_DATABASE_URL: the server refuses it ({type(error).__name__})") from None
-    except Exception as error:
-        if not is_not_ready(error):
-            raise
-        raise UnreachableError(f"the database is not reachable ({type(error).__name__})") from None
+cli.command("why")(order_commands.why)
+cli.command("outbox")(order_commands.outbox)
+cli.command("resend")(order_commands.resend)
+cli.command("forget")(customer_commands.forget)
+cli.command("export")(customer_commands.export)
+cli.command("render")(preview_commands.render)
+cli.command("gallery")(preview_commands.gallery)

@@ -3,8 +3,7 @@
 import json
 import sys
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from backorder_notifier.rows import BacklogRow, CursorRow, DeadLetterRow, DeliveryRow, StateCount
+from backorder_notifier import sentences
+from backorder_notifier.reports import OutboxRow
+from backorder_notifier.rows import DeadLetterRow
 
 
 def print_json(content: Any) -> None:
@@ -36,6 +37,11 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty:
     console.print(table)
 
 
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write(_plain(line) + "\n")
+
+
 def _plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(str(each) for each in value)
@@ -46,31 +52,32 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def delivery_json(row: DeliveryRow) -> dict[str, Any]:
-    """One message to a customer; `tells` are its events. No contact data."""
+def outbox_json(row: OutboxRow) -> dict[str, Any]:
+    """One message over one channel. No contact data."""
     return {
         "delivery_id": str(row.delivery_id),
+        "message_id": str(row.message_id),
         "order_id": row.order_id,
         "position": row.position,
         "kind": row.kind,
         "channel": row.channel,
         "state": row.state,
         "reason": row.reason,
+        "because": sentences.of_reason(row.reason),
         "attempts": row.attempts,
-        "due_at": moment(row.due_at),
-        "recorded_at": moment(row.recorded_at),
+        "in_doubt": row.in_doubt,
+        "due_at": moment(row.due_at) if row.state == "due" else None,
+        "composed_at": moment(row.composed_at),
+        "first_attempt_at": moment(row.first_attempt_at),
         "settled_at": moment(row.settled_at),
         "about": list(row.about),
-        "tells": [json.loads(event) for event in row.events],
     }
 
 
-def status_json(states: Sequence[StateCount], waits: BacklogRow, cursors: Sequence[CursorRow]) -> dict[str, Any]:
-    return {
-        "deliveries": [asdict(state) | {"reason": state.reason or None} for state in states],
-        "waits": asdict(waits) | {"oldest_due": moment(waits.oldest_due)},
-        "cursors": [asdict(cursor) for cursor in cursors],
-    }
+def mask_address(address: str) -> str:
+    """Enough to recognise one that is known already: "a***@example.org", "+49***78"."""
+    local, at, domain = address.rpartition("@")
+    return f"{local[:1]}***@{domain}" if at else f"{address[:3]}***{address[-2:]}"
 
 
 def dead_letter_json(row: DeadLetterRow) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class Settings(BaseSettings):
     smtp_url: Annotated[SecretStr, _checked(smtp_server)] | None = None
     mail_from: Annotated[str, _checked(sender)] | None = None
     smtp_timeout: Annotated[Duration, Field(le=timedelta(seconds=20))] = timedelta(seconds=15)
+    smtp_answer_timeout: Annotated[Duration, Field(le=timedelta(minutes=30))] = timedelta(minutes=10)
     sms_provider: read.SmsProvider | None = None
     sms_url: Annotated[str, _checked(read.web_url)] | None = None
     sms_account: Annotated[str, Field(pattern=r"^[!-~]{1,200}$")] | None = None
@@ -205,12 +206,12 @@ def _given(value: T | None, name: str) -> T:
     return value
 
 
-def read_settings(environment: Mapping[str, str]) -> Settings:
+def read_settings(environment: Mapping[str, str], *, needs_database: bool = True) -> Settings:
     """The settings of this process. Raises ConfigurationError naming every unknown or wrong variable, in one text."""
     problems = _unknown(environment)
     settings = None
     try:
-        settings = Settings()
+        settings = Settings() if needs_database else Settings(database_url=SecretStr("postgresql://nowhere"))
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False, include_context=False):
             name = PREFIX + str(problem["loc"][0]).upper()
@@ -228,6 +229,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
     if settings.lease < 2 * settings.smtp_timeout:
         # Or a second sender would take over a mail that the first is still handing over.
         yield f"{PREFIX}LEASE: should be at least twice {PREFIX}SMTP_TIMEOUT"
+    if settings.smtp_answer_timeout < settings.smtp_timeout:
+        yield f"{PREFIX}SMTP_ANSWER_TIMEOUT: is shorter than {PREFIX}SMTP_TIMEOUT"
     if settings.retry_first > settings.retry_longest:
         yield f"{PREFIX}RETRY_FIRST: is longer than {PREFIX}RETRY_LONGEST"
     policy = settings.policy

@@ -1,0 +1,19 @@
+-- Every event that was decided is told by a message, or has a reason that staff can read. What releases before 0002
+-- decided had other reasons, and messages that are not kept.
+-- $1 text[] reasons that there are.
+SELECT
+    count(*)::integer AS checked,
+    (count(*) FILTER (WHERE is_broken))::integer AS broken,
+    (array_agg(format('%s is %s, %s', event_id, state, coalesce(reason, 'by no message')) ORDER BY ordinal)
+        FILTER (WHERE is_broken))[:5] AS examples
+FROM (
+    SELECT
+        event_id, ordinal, state, reason,
+        CASE
+            WHEN state = 'told' THEN message_id IS NULL
+            ELSE reason IS NULL OR NOT reason = ANY ($1::text[])
+        END AS is_broken
+    FROM updates
+    WHERE state <> 'pending'
+        AND decided_at >= (SELECT applied_at FROM schema_migrations WHERE version = 2)
+) AS compared

@@ -1,0 +1,3 @@
+-- Whose a delivery is.
+-- $1 uuid delivery id.
+SELECT order_id FROM deliveries WHERE delivery_id = $1::uuid

@@ -1,0 +1,7 @@
+-- Every try of an order's deliveries.
+-- $1 text order id.
+SELECT attempts.delivery_id, attempts.attempt, attempts.at, attempts.outcome, attempts.reason
+FROM attempts
+JOIN deliveries ON deliveries.delivery_id = attempts.delivery_id
+WHERE deliveries.order_id = $1::text
+ORDER BY attempts.at, attempts.delivery_id, attempts.attempt
