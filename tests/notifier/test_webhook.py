@@ -294,6 +294,19 @@ async def test_of_several_addresses_only_those_allowed_are_tried_one_after_the_o
     assert len(script.seen) == 1
 
 
+@pytest.mark.parametrize("step", ["200", "500", "cut"])
+async def test_once_one_address_has_the_message_no_other_gets_it(script: ScriptedHttp, step: str) -> None:
+    script.script.append(step)
+    sender = WebhookChannel(
+        f"http://shop.example:{script.port}/",
+        [SECRET],
+        allowed_networks=LOOPBACK,
+        resolve=names("127.0.0.1", "127.0.0.1"),
+    )
+    await answer(sender)
+    assert len(script.seen) == 1
+
+
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "localhost", "[::ffff:127.0.0.1]"])
 async def test_other_spellings_of_this_machine_lead_nowhere(script: ScriptedHttp, host: str) -> None:
     try:
@@ -407,7 +420,9 @@ def test_urls_that_webhooks_may_go_to_are_taken() -> None:
     assert webhook_url("http://10.1.2.3/", [ip_network("10.0.0.0/8")])
 
 
-@pytest.mark.parametrize("secret", ["", "canary", "whsec_", "whsec_canary!", "whsec_Y2FuYXJ5", "whsec_" + "a" * 100])
+@pytest.mark.parametrize(
+    "secret", ["", "canary", "whsec_", "whsec_" + "canary! " * 6, "whsec_Y2FuYXJ5", "whsec_" + "a" * 100]
+)
 def test_secrets_that_are_none_are_refused_without_repeating_them(secret: str) -> None:
     with pytest.raises(ValueError, match="should") as refused:
         key(secret)
