@@ -1,7 +1,9 @@
 """The ways out that the settings name: a sender for each channel, each with its words."""
 
 from collections.abc import Callable, Mapping
-from typing import assert_never
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, assert_never
 
 from backorder_notifier.channel import ChannelSender, Outgoing
 from backorder_notifier.delivering import Limits, Patience, Provider
@@ -14,6 +16,11 @@ from backorder_notifier.sms import Gateway, Generic, SmsChannel, Twilio
 from backorder_notifier.smtp import MailServer
 from backorder_notifier.webhook import WebhookChannel
 
+_NO_LONGER_THAN: Final[Mapping[Channel, timedelta]] = {
+    "sms": SmsChannel.give_up_after,
+    "webhook": WebhookChannel.give_up_after,
+}
+
 
 def build_providers(settings: Settings, templates: Templates) -> Mapping[Channel, Provider]:
     """Of each configured channel. Raises ConfigurationError where a channel lacks a setting."""
@@ -23,7 +30,7 @@ def build_providers(settings: Settings, templates: Templates) -> Mapping[Channel
         channel: Provider(
             _sender(channel, settings, words),
             Limits(settings.per_second(channel), settings.send_concurrency),
-            patience,
+            replace(patience, give_up_after=min(patience.give_up_after, _NO_LONGER_THAN.get(channel, timedelta.max))),
             settings.policy.quiet_hours.get(channel),
             settings.policy.not_quiet,
         )
