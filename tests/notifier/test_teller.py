@@ -11,6 +11,7 @@ import pytest
 
 from backorder_notifier import statements, store, teller, told_store
 from backorder_notifier.channel import Answer
+from backorder_notifier.policy import Policy
 from backorder_notifier.teller import tell_due
 from tests.notifier.messages import NOON, cancelled, contact_changed, created, filled, line, moved, placed
 from tests.notifier.shop import Shop
@@ -472,3 +473,23 @@ async def test_a_sender_and_the_teller_never_both_have_a_message(database: str, 
     for order_id in orders:
         about = [event for each in shop.senders["email"].got if each.order_id == order_id for event in each.about]
         assert sorted(about) == [f"{order_id}/v1", f"{order_id}/v2"]
+
+
+async def test_what_waits_for_the_end_of_quiet_hours_is_still_sent_when_another_channel_was_accepted(
+    connection: asyncpg.Connection,
+) -> None:
+    shop = Shop(connection, Policy(channels=("email", "sms")))
+    night = {"phone": "+819012345678", "timezone": "Asia/Tokyo"}  # NOON is 21:00 there
+    await shop.comes(placed(customer=night), contact_changed(channels=("email", "sms")), created())
+    await shop.decides()
+    await shop.sends()
+    await shop.comes(filled())
+    await shop.decides()
+    await shop.sends()
+    await shop.decides()  # what the acceptance of the mail asks for
+    assert await shop.deliveries() == [
+        ("email", "sent", None), ("sms", "sent", None), ("email", "sent", None), ("sms", "due", None),
+    ]  # fmt: skip
+    shop.waits(hours=12)
+    await shop.sends()
+    assert shop.kinds("sms") == ["backorder_created", "backorder_filled"]

@@ -72,6 +72,8 @@ class Decided:
             )
             self.counts[timer.kind, timer.verdict.state, timer.verdict.reason or ""] += 1
         for delivery in withdrawable:
+            if message is None and delivery.reached:
+                continue  # the customer has read it elsewhere, and nothing newer is to be said here
             # The same message again goes on as it is, with the tries it had.
             same = message is not None and delivery.message_id == message.message_id
             if same and message is not None and delivery.channel in message.due_at:
