@@ -1,5 +1,5 @@
--- Every event that was decided is told by a message, or has a reason that staff can read. What releases before 0002
--- decided had other reasons, and messages that are not kept.
+-- Every event that was decided is told by a message, or has a reason that staff can read. What was decided before an
+-- upgrade from single events to messages (0002) had other reasons, and messages that are not kept.
 -- $1 text[] reasons that there are.
 SELECT
     count(*)::integer AS checked,
@@ -15,5 +15,5 @@ FROM (
         END AS is_broken
     FROM updates
     WHERE state <> 'pending'
-        AND decided_at >= (SELECT applied_at FROM schema_migrations WHERE version = 2)
+        AND decided_at >= coalesce((SELECT max(upgraded_at) FROM upgrades), '-infinity')
 ) AS compared

@@ -31,7 +31,7 @@ sums AS (
 ),
 lines AS (
     SELECT
-        messages.message_id, messages.order_id, messages.position, (line ->> 'line_no')::integer AS line_no,
+        messages.message_id, messages.order_id, (line ->> 'line_no')::integer AS line_no,
         coalesce((line ->> 'created')::bigint, 0) AS created, coalesce((line ->> 'lost')::bigint, 0) AS lost,
         coalesce((line ->> 'filled')::bigint, 0) AS filled, coalesce((line ->> 'cancelled')::bigint, 0) AS cancelled,
         coalesce((line ->> 'rejected')::bigint, 0) AS rejected
@@ -42,9 +42,15 @@ lines AS (
 compared AS (
     SELECT
         coalesce(lines.message_id, sums.message_id) AS message_id, coalesce(lines.line_no, sums.line_no) AS line_no,
-        lines.order_id, lines.position,
-        coalesce(ROW (lines.created, lines.lost, lines.filled, lines.cancelled, lines.rejected)::text, '(nothing)') AS said,
-        coalesce(ROW (sums.created, sums.lost, sums.filled, sums.cancelled, sums.rejected)::text, '(0,0,0,0,0)') AS summed
+        lines.order_id,
+        CASE
+            WHEN lines.message_id IS NULL THEN '(nothing)'
+            ELSE ROW (lines.created, lines.lost, lines.filled, lines.cancelled, lines.rejected)::text
+        END AS said,
+        ROW (
+            coalesce(sums.created, 0), coalesce(sums.lost, 0), coalesce(sums.filled, 0), coalesce(sums.cancelled, 0),
+            coalesce(sums.rejected, 0)
+        )::text AS summed
     FROM lines
     FULL JOIN sums ON sums.message_id = lines.message_id AND sums.line_no = lines.line_no
 )
