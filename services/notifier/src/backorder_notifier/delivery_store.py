@@ -15,7 +15,8 @@ from backorder_notifier.statements import Connection, columns, run
 class ClaimedRow:
     """A delivery that this sender alone may try until its lease ends, and all it takes to do so. Never logged.
 
-    `sender_lost`: whoever had it before never said what became of the try. `domain`: of the mail address.
+    `sender_lost`: whoever had it before never said what became of the try. `domain`: of the mail address;
+    `domain_refused`: its server asked us to wait the last time.
     """
 
     delivery_id: UUID
@@ -27,6 +28,7 @@ class ClaimedRow:
     lease: UUID
     sender_lost: bool
     domain: str | None
+    domain_refused: bool
     kind: Kind
     content: Content
     about: tuple[str, ...]
@@ -87,6 +89,7 @@ async def claim_deliveries(
             lease=row["lease"],
             sender_lost=row["sender_lost"],
             domain=row["domain"] if channel == "email" else None,
+            domain_refused=row["domain_refused"],
             kind=row["kind"],
             content=Content.model_validate_json(row["content"]),
             about=tuple(row["about"]),
@@ -179,8 +182,11 @@ async def count_outcome(connection: Connection, order_id: str) -> int:
     return version
 
 
-async def record_told(connection: Connection, row: ClaimedRow, now: datetime) -> None:
-    await run(connection, "record_told", row.order_id, row.message_id, row.channel, now)
+async def record_acceptance(connection: Connection, row: ClaimedRow, now: datetime) -> int:
+    """The order's next version on notifications."""
+    rows = await run(connection, "record_acceptance", row.order_id, row.message_id, row.channel, now)
+    version: int = rows[0]["outcome_version"]
+    return version
 
 
 async def suppress(connection: Connection, channel: Channel, address: str, reason: str, now: datetime) -> None:

@@ -50,12 +50,12 @@ async def settle(
 
 async def _accepted(connection: Connection, row: ClaimedRow, now: datetime) -> bool:
     await delivery_store.lock_order_to_settle(connection, row.order_id)
-    if row.domain is not None:
+    if row.domain is not None and row.domain_refused:
         await delivery_store.clear_domain(connection, row.domain)
     if not await delivery_store.settle_sent(connection, row.delivery_id, now):
         return False
-    await delivery_store.record_told(connection, row, now)
-    await _publish(connection, row, None, row.attempts, now)
+    version = await delivery_store.record_acceptance(connection, row, now)
+    await _publish(connection, row, version, None, row.attempts, now)
     return True
 
 
@@ -69,7 +69,8 @@ async def _ended(connection: Connection, row: ClaimedRow, answer: Answer, reason
     state = "failed" if attempts else "withheld"
     if not await delivery_store.settle_not_sent(connection, row, state, reason, now, attempts):
         return False
-    await _publish(connection, row, reason, attempts, now)
+    version = await delivery_store.count_outcome(connection, row.order_id)
+    await _publish(connection, row, version, reason, attempts, now)
     return True
 
 
@@ -87,11 +88,13 @@ async def _again(
     return await delivery_store.retry_later(connection, row, answer.reason, now + wait, in_doubt=in_doubt)
 
 
-async def _publish(connection: Connection, row: ClaimedRow, failure: str | None, attempts: int, now: datetime) -> None:
+async def _publish(
+    connection: Connection, row: ClaimedRow, version: int, failure: str | None, attempts: int, now: datetime
+) -> None:
     told = outcome(
         order_id=row.order_id,
         customer_id=row.contact.customer_id,
-        version=await delivery_store.count_outcome(connection, row.order_id),
+        version=version,
         kind=row.kind,
         channel=row.channel,
         attempts=attempts,

@@ -19,18 +19,20 @@ WITH due AS MATERIALIZED (
     FOR UPDATE OF deliveries SKIP LOCKED
 ),
 looked_at AS MATERIALIZED (
-    SELECT due.*, domain_backoffs.until AS wait_until, contacts.domain
+    SELECT
+        due.*, contacts.domain, domain_backoffs.domain IS NOT NULL AS domain_refused,
+        CASE
+            WHEN domain_backoffs.until > $2::timestamptz
+                AND coalesce(due.first_attempt_at, $2::timestamptz) >= $7::timestamptz
+            THEN domain_backoffs.until
+        END AS wait_until
     FROM due
     JOIN LATERAL (
         SELECT lower(substring(contacts.email FROM '[^@]*$')) AS domain
         FROM contacts
         WHERE contacts.order_id = due.order_id
     ) AS contacts ON true
-    LEFT JOIN domain_backoffs
-        ON $1::text = 'email'
-        AND domain_backoffs.domain = contacts.domain
-        AND domain_backoffs.until > $2::timestamptz
-        AND coalesce(due.first_attempt_at, $2::timestamptz) >= $7::timestamptz
+    LEFT JOIN domain_backoffs ON $1::text = 'email' AND domain_backoffs.domain = contacts.domain
 ),
 chosen AS MATERIALIZED (
     SELECT * FROM looked_at WHERE wait_until IS NULL ORDER BY due_at LIMIT $4::integer
@@ -55,7 +57,7 @@ claimed AS (
         first_attempt_at = coalesce(deliveries.first_attempt_at, $2::timestamptz)
     FROM chosen
     WHERE deliveries.delivery_id = chosen.delivery_id
-    RETURNING deliveries.*, chosen.sender_lost, chosen.domain
+    RETURNING deliveries.*, chosen.sender_lost, chosen.domain, chosen.domain_refused
 ),
 in_doubt AS (
     INSERT INTO attempts (delivery_id, attempt, at, outcome, reason)
@@ -70,7 +72,7 @@ paid AS (
 )
 SELECT
     claimed.delivery_id, claimed.message_id, claimed.order_id, claimed.channel, claimed.attempts,
-    claimed.first_attempt_at, claimed.lease, claimed.sender_lost, claimed.domain,
+    claimed.first_attempt_at, claimed.lease, claimed.sender_lost, claimed.domain, claimed.domain_refused,
     messages.kind, messages.content, messages.about, messages.occurred_at, messages.composed_at, messages.traceparent,
     messages.customer_id, contacts.email, contacts.phone, contacts.name, contacts.locale, contacts.timezone,
     contacts.channels, contacts.optional_kinds, contacts.unsubscribe_token, contacts.forgotten,
@@ -82,4 +84,4 @@ UNION ALL
 -- Always one row more, so that what was set aside is known where nothing was taken.
 SELECT
     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM waiting)::integer
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL, (SELECT count(*) FROM waiting)::integer
