@@ -6,12 +6,13 @@ from datetime import datetime
 
 import asyncpg
 
-from backorder_allocator import audits, batches, statements, store
+from backorder_allocator import audits, batches, decision, statements, store
 from backorder_allocator.batches import Record
 from backorder_allocator.decision import Input
 from backorder_allocator.loading import Context
 from backorder_allocator.planner import Planner
 from backorder_allocator.timers import timer_of
+from backorder_schemas import ContactChanged, InputMessage
 from backorder_schemas.topics import TOPIC_OF
 from tests.month.purchases import Sent, parts
 
@@ -46,7 +47,7 @@ class Allocating:
         topic = TOPIC_OF[type(sent.message)].name
         offset = self._offsets[topic]
         self._offsets[topic] += 1
-        return Record(topic, 0, offset, sent.at, b"", b"", (), Input(sent.message, sent.at))
+        return Record(topic, 0, offset, sent.at, b"", b"", (), Input(_allocators(sent.message), sent.at))
 
     async def _fire(self, now: datetime) -> None:
         from backorder_allocator.ranking import EARLIEST
@@ -65,6 +66,11 @@ class Allocating:
     async def problems(self) -> list[str]:
         """What the allocator's own audit finds."""
         return [check.rule for check in await audits.audit(self._connection) if check.violations]
+
+
+def _allocators(message: InputMessage) -> decision.Message:
+    assert not isinstance(message, ContactChanged)
+    return message
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -27,6 +27,16 @@ from backorder_schemas import (
 )
 
 LineKey = tuple[str, int]
+Event = (
+    BackorderCreated
+    | BackorderFilled
+    | BackorderCancelled
+    | BackorderRejected
+    | PromiseChanged
+    | AllocationRevoked
+    | LinesShipped
+    | LinesDelivered
+)
 WEIGHT = [
     "allocation_revoked",
     "backorder_rejected",
@@ -50,6 +60,14 @@ class Heard:
 
     at: datetime
     message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """An event that may have to be told."""
+
+    at: datetime
+    message: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +111,7 @@ class Ledger:
 
     times: dict[LineKey, list[datetime]] = field(default_factory=lambda: defaultdict(list))
     standings: dict[LineKey, list[Standing]] = field(default_factory=lambda: defaultdict(list))
-    events: dict[str, Heard] = field(default_factory=dict)
+    events: dict[str, Happened] = field(default_factory=dict)
     orders: dict[str, OrderPlaced] = field(default_factory=dict)
     waited: set[str] = field(default_factory=set)
     zones: dict[str, str] = field(default_factory=dict)
@@ -130,10 +148,10 @@ def ledger_of(heard: Iterable[Heard]) -> Ledger:
                 if message.timezone is not None:
                     ledger.zones |= dict.fromkeys(customers[message.customer_id], message.timezone)
             case BackorderCreated() | BackorderFilled() | BackorderCancelled() | BackorderRejected() | PromiseChanged():
-                ledger.events[message.id] = each
+                ledger.events[message.id] = Happened(each.at, message)
                 _stand(ledger, each, message)
             case AllocationRevoked() | LinesShipped() | LinesDelivered():
-                ledger.events[message.id] = each
+                ledger.events[message.id] = Happened(each.at, message)
             case _:
                 pass
     return ledger
@@ -295,13 +313,13 @@ def _check_events(ledger: Ledger, told: Sequence[Told], decided: Sequence[Decide
         if message.sent:
             tellings.update(message.about)
     for event_id, heard in ledger.events.items():
-        message = heard.message
-        order_id = message.order_id  # type: ignore[union-attr]
+        event = heard.message
+        order_id = event.order_id
         decision = decisions.get(event_id)
-        case = f"{order_id} {message.type} {event_id}"
-        if isinstance(message, AllocationRevoked) and message.reason == "cancelled":
+        case = f"{order_id} {event.type} {event_id}"
+        if isinstance(event, AllocationRevoked) and event.reason == "cancelled":
             continue
-        if isinstance(message, LinesShipped | LinesDelivered) and order_id not in ledger.waited:
+        if isinstance(event, LinesShipped | LinesDelivered) and order_id not in ledger.waited:
             checked.that(
                 "orders that never waited are not written about", decision is None or decision.state == "not_told", case
             )
@@ -315,7 +333,7 @@ def _check_events(ledger: Ledger, told: Sequence[Told], decided: Sequence[Decide
             of = messages.get(decision.message_id or "")
             checked.that("what was told is in a message", of is not None and event_id in of.about, case)
         checked.that("no event is told in two messages", tellings[event_id] <= 1, case)
-        if isinstance(message, PromiseChanged) and decision.reason in {"too_small", "back_to_what_was_told"}:
+        if isinstance(event, PromiseChanged) and decision.reason in {"too_small", "back_to_what_was_told"}:
             checked.looked["small moves are recorded"] += 1
 
 

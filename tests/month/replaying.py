@@ -43,8 +43,8 @@ async def replay(
     while now < month.end + AFTERWARDS:
         now += a_turn
         while packing and packing[0][0] <= now:
-            at, key = heapq.heappop(packing)
-            for sent in warehouse.pack(key, at):
+            at, release = heapq.heappop(packing)
+            for sent in warehouse.pack(release, at):
                 heapq.heappush(to_come, (sent.at, next(number), sent))
         turn: list[Sent] = []
         while to_come and to_come[0][0] <= now:

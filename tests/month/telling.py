@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from backorder_notifier.channel import Outgoing
 from backorder_notifier.delivering import Limits, Patience, Provider
 from backorder_notifier.intake import take_batch
 from backorder_notifier.kinds import Channel
@@ -30,8 +31,8 @@ class Telling:
     def __init__(self, pool: asyncpg.Pool, smtp_url: str, policy: Policy) -> None:
         templates = load_templates()
 
-        def words(outgoing: object) -> Rendered:
-            return render(outgoing.content, outgoing.recipient, templates, as_of=outgoing.composed_at)  # type: ignore[attr-defined]
+        def words(outgoing: Outgoing) -> Rendered:
+            return render(outgoing.content, outgoing.recipient, templates, as_of=outgoing.composed_at)
 
         self._pool = pool
         self._policy = policy
@@ -82,7 +83,16 @@ class Telling:
 
     async def decided(self) -> list[Decided]:
         rows = await self._pool.fetch("SELECT event_id, order_id, state, reason, message_id FROM updates")
-        return [Decided(*row[:4], None if row[4] is None else str(row[4])) for row in map(tuple, rows)]
+        return [
+            Decided(
+                row["event_id"],
+                row["order_id"],
+                row["state"],
+                row["reason"],
+                None if row["message_id"] is None else str(row["message_id"]),
+            )
+            for row in rows
+        ]
 
     async def story(self, customer_id: str) -> list[tuple[datetime, str, str, str | None]]:
         """(when, order, what, delivery) of each message and of each event that was not told, in order of time."""
