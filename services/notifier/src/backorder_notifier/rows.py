@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
-from uuid import UUID
 
 from backorder_notifier.kinds import Kind
 
@@ -129,35 +128,6 @@ class DeadLetterRow:
     failed_at: datetime
     published_at: datetime | None
     redriven_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRow:
-    """A delivery for people to look at. No contact data. `events` is JSON."""
-
-    delivery_id: UUID
-    order_id: str
-    position: int
-    kind: str
-    channel: str
-    state: str
-    reason: str | None
-    attempts: int
-    due_at: datetime
-    recorded_at: datetime
-    settled_at: datetime | None
-    about: tuple[str, ...]
-    events: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StateCount:
-    """How many deliveries of a kind are in a state, for a reason ("" for none)."""
-
-    kind: str
-    state: str
-    reason: str
-    deliveries: int
 
 
 @dataclass(frozen=True, slots=True)

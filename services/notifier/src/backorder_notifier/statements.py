@@ -60,6 +60,3 @@ def columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
 def hashable(row: asyncpg.Record) -> list[Any]:
     """The columns, arrays as tuples."""
     return [tuple(value) if isinstance(value, list) else value for value in row]
-
-
-_run, _columns, _hashable = run, columns, hashable

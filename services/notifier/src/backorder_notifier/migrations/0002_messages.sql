@@ -137,6 +137,7 @@ CREATE TABLE updates (
     message_id uuid REFERENCES messages,
     CONSTRAINT state_is_known CHECK (state IN ('pending', 'told', 'superseded', 'not_told')),
     CONSTRAINT decided_says_when CHECK ((decided_at IS NULL) = (state = 'pending')),
+    CONSTRAINT pending_is_of_a_kind CHECK (state <> 'pending' OR kind IS NOT NULL),
     CONSTRAINT not_told_says_why CHECK (state NOT IN ('superseded', 'not_told') OR reason IS NOT NULL)
 );
 CREATE INDEX updates_pending ON updates (order_id, ordinal) WHERE state = 'pending';

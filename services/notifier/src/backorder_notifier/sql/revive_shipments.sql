@@ -2,7 +2,10 @@
 -- known now (the topic that says so was read later). Only those from after it began to wait. The orders are locked.
 -- $1 text[] order ids, $2 timestamptz[] since when something waited.
 UPDATE updates
-SET state = 'pending', reason = NULL, decided_at = NULL
+SET state = 'pending',
+    kind = CASE updates.event ->> 'type' WHEN 'LinesShipped' THEN 'shipped' ELSE 'delivered' END,
+    reason = NULL,
+    decided_at = NULL
 FROM unnest($1::text[], $2::timestamptz[]) AS batch (order_id, waited_at)
 WHERE updates.order_id = batch.order_id
     AND updates.state = 'not_told'
