@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 # Joiners that emoji and some scripts need between two letters; all other format characters (bidi overrides, zero
 # widths) are dropped.
 _JOINERS: Final = "\u200c\u200d"
+_LONE_JOINERS: Final = re.compile(rf"(?:^|(?<=\s))[{_JOINERS}]+|[{_JOINERS}]+(?=\s|$)")
 # More marks on one letter than any script needs only paint over other lines.
 _MOST_MARKS: Final = 6
 _FIRST_STRONG_ISOLATE, _POP_ISOLATE = "\u2068", "\u2069"
@@ -29,8 +30,7 @@ def visible(text: str, longest: int, *, ellipsis: str = "…") -> str:
         if marks > _MOST_MARKS:
             continue
         kept.append(" " if category[0] in "ZC" and category != "Cf" else character)
-    line = " ".join(" ".join("".join(kept).split()).strip(_JOINERS).split())
-    line = re.sub(rf"[{_JOINERS}]+(?=\s|$)|(?<=\s)[{_JOINERS}]+", "", line).strip()
+    line = " ".join(_LONE_JOINERS.sub("", " ".join("".join(kept).split())).split())
     return line if len(line) <= longest else line[: longest - len(ellipsis)].rstrip(_JOINERS + " ") + ellipsis
 
 

@@ -72,7 +72,7 @@ def has_moved(line: ContentLine) -> bool:
 
 def is_overdue(line: ContentLine, content: Content, words: Words, as_of: datetime | None) -> bool:
     """Whether its date has passed, so that nothing is expected then any more."""
-    if line.waiting == 0 or line.expected is None:
+    if line.expected is None:
         return False
     day = words.day_of(line.expected)
     if content.kind == "promise_missed" and content.due_on is not None and day <= words.day_of(content.due_on):
@@ -89,7 +89,10 @@ def _facts(
         facts.append(Fact(label, words.number(count), strong))
 
     say, complete = words.say, content.delivery == "complete"
-    is_new = line.created > line.lost or content.kind in {"backorder_created", "backorder_rejected"}
+    is_new = content.late or line.created > line.lost or content.kind in {"backorder_created", "backorder_rejected"}
+    if content.kind == "feedback_request":
+        units(say("Delivered"), line.shipped)
+        return tuple(facts)
     if line.ordered is not None:
         units(say("Ordered"), line.ordered)
     if earlier := max(0, line.shipped - line.shipped_now):
@@ -104,8 +107,8 @@ def _facts(
     # What waits for the rest of the order, and what a new order gets at once; later on it may have left long ago.
     if ready and (complete or line.held or is_new):
         units(say("Set aside for you") if complete or line.held else say("Ready now"), ready)
-    if line.lost:
-        units(say("Waiting again"), line.lost, strong=True)
+    if again := min(line.lost, line.waiting):
+        units(say("Waiting again"), again, strong=True)
     if line.cancelled:
         units(say("Cancelled"), line.cancelled, strong=True)
     if line.rejected:
@@ -113,7 +116,7 @@ def _facts(
     has_news = line.shipped_now or line.filled or line.cancelled or line.rejected
     if line.waiting or (has_news and content.kind != "delivered"):
         units(say("Still to come"), line.waiting, strong=line.waiting > 0)
-    if line.waiting:
+    if line.waiting or expected:
         facts.append(Fact(say("Expected"), expected or say("not known yet"), strong=True))
         if overdue:
             facts.append(Fact(say("Previous date"), words.day(line.expected) or "", strong=False))

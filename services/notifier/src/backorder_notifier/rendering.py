@@ -14,6 +14,7 @@ from typing import Final
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from backorder_notifier import gsm
 from backorder_notifier.catalogs import Direction, Language, choose, load_languages, named, parse
 from backorder_notifier.channel import Recipient
 from backorder_notifier.content import Content
@@ -123,8 +124,17 @@ def write(
         )
         environment = (templates.html if part == "html" else templates.plain)[language.name]
         subject = {"subject": _one_line(written["subject"])} if written else {}
-        written[part] = environment.get_template(f"{content.kind}/{file}").render({**told, **subject})
+        template = environment.get_template(f"{content.kind}/{file}")
+        written[part] = template.render({**told, **subject})
+        if part == "sms" and told["short_order_url"] and not _is_short(_one_line(written[part])):
+            written[part] = template.render({**told, **subject, "short_order_url": None})
     return written
+
+
+def _is_short(sms: str) -> bool:
+    """One part, as it is sent and paid for; three where the script leaves only 67 characters to each."""
+    plain = gsm.plain(sms)
+    return len(gsm.split(plain)) <= (1 if gsm.alphabet_of(plain) == "gsm-7" else 3)
 
 
 def _one_line(text: str) -> str:

@@ -184,6 +184,11 @@ SAMPLES: Final[tuple[Sample, ...]] = (
     ),
     _sample(
         "backorder_filled",
+        "pre-ordered and there at once",
+        _line(_LINE, created=15, filled=15, waiting=0, ready=15, held="preorder", preorder=True),
+    ),
+    _sample(
+        "backorder_filled",
         "held until released",
         _line(_LINE, filled=1, waiting=14, ready=1, held="preorder", preorder=True),
     ),
@@ -211,7 +216,13 @@ SAMPLES: Final[tuple[Sample, ...]] = (
         shipments=(_ARRIVED,),
         at=_DELIVERED.occurred_at,
     ),
-    _sample("feedback_request", "all delivered", at=_DELIVERED.occurred_at),
+    _sample(
+        "feedback_request",
+        "all delivered",
+        _line(_LINE, waiting=0, shipped=15, ready=15, expected=None),
+        shipments=(_ARRIVED,),
+        at=_DELIVERED.occurred_at,
+    ),
     _sample("feedback_request", "no page", order_url=None),
     _sample(
         "backorder_cancelled",

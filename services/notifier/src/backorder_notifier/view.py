@@ -44,6 +44,7 @@ class Values(TypedDict):
     imprint: list[str]
     late: bool
     complete: bool  # one delivery: ready units are held for the rest
+    begins: bool  # the first that the customer hears of the order
     preorder: bool  # all that now begins to wait is pre-ordered
     lines: list[LineView]
     shipments: list[ShipmentView]
@@ -97,11 +98,13 @@ def values(
     lines = content.lines
     waiting = [line for line in lines if line.waiting]
     due = [line for line in waiting if _is_due(line, content, words)]
-    fresh = {line.line_no: max(0, line.created - line.lost) for line in lines}
+    # What came and went before it was told is no news of what waits.
+    lost = {line.line_no: min(line.lost, line.waiting) for line in lines}
+    fresh = {line.line_no: min(max(0, line.created - line.lost), line.waiting) for line in lines}
     moved = [line for line in waiting if has_moved(line)]
     name = visible(recipient.name, 80) if recipient.name else ""
     order_url = safe_url(content.order_url)
-    to_come = _days(waiting, content, words, as_of)
+    to_come = _days([line for line in lines if line.waiting or line.expected], content, words, as_of)
     delivered = [shipment.delivered_at for shipment in content.shipments if shipment.delivered_at is not None]
     return {
         "kind": content.kind,
@@ -118,10 +121,11 @@ def values(
         "late": content.late,
         "complete": content.delivery == "complete",
         "preorder": any(fresh.values()) and all(line.preorder for line in lines if fresh[line.line_no]),
+        "begins": any(line.created > line.lost or line.rejected for line in lines),
         "lines": [line_view(line, content, words, as_of) for line in lines],
         "shipments": [_shipment(shipment, words) for shipment in content.shipments],
         # News, in units.
-        "lost": sum(line.lost for line in lines),
+        "lost": sum(lost.values()),
         "rejected": sum(line.rejected for line in lines),
         "cancelled_by_shop": sum(line.cancelled for line in lines if line.cancelled_by == "shop"),
         "cancelled_by_customer": sum(line.cancelled for line in lines if line.cancelled_by != "shop"),

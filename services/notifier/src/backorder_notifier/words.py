@@ -1,9 +1,10 @@
 """How one customer is written to: words, numbers and days in their language, zone and script, for one part."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from zoneinfo import ZoneInfo
 
 from babel import Locale
@@ -13,6 +14,14 @@ from markupsafe import Markup, escape
 
 from backorder_notifier.catalogs import Language
 from backorder_notifier.cleaning import isolated, visible
+
+# Babel knows which digits a locale writes, and writes ours. Locales of other digits than these get ours throughout.
+_DIGITS: Final[Mapping[str, Mapping[int, int]]] = {
+    system: {ord("0") + digit: zero + digit for digit in range(10)}
+    for system, zero in {
+        "latn": 0x30, "arab": 0x660, "arabext": 0x6F0, "deva": 0x966, "beng": 0x9E6, "mymr": 0x1040,
+    }.items()
+}  # fmt: skip
 
 Part = Literal["subject", "text", "html", "sms"]
 
@@ -33,13 +42,14 @@ class Words:
 
     def mark(self, text: str, longest: int = 200) -> str:
         """Text of others: on one line, its direction kept to itself, in HTML escaped."""
-        line = visible(text, longest, ellipsis="..." if self.part == "sms" else "…")
+        line = visible(text, longest, ellipsis="..." if self.part == "sms" else "…") or "?"
         if self.part == "html":
             return Markup("<bdi>") + escape(line) + Markup("</bdi>")
         return isolated(line, right_to_left=self.language.direction == "rtl")
 
     def number(self, count: int) -> str:
-        text = format_decimal(count, locale=self.locale, numbering_system="default")
+        system = _system(self.locale)
+        text = format_decimal(count, locale=self.locale, numbering_system=system).translate(_DIGITS[system])
         return self._plain(text) if self.part == "sms" else text
 
     def day_of(self, moment: datetime) -> date:
@@ -55,7 +65,7 @@ class Words:
             return None
         short = self.part == "sms" and self.language.direction == "ltr"
         text = format_date(self.day_of(moment), format="medium" if short else "long", locale=self.locale)
-        text = text.translate(_digits(str(self.locale)))
+        text = text.translate(_DIGITS[_system(self.locale)])
         return self._plain(text) if self.part == "sms" else text
 
     @staticmethod
@@ -64,10 +74,9 @@ class Words:
         return text.replace("\u202f", " ").replace("\u00a0", " ")
 
 
-@lru_cache(maxsize=1000)
-def _digits(locale: str) -> dict[int, str]:
-    """Babel writes numbers in the digits of the locale and dates always in ours: they should not differ."""
-    return {ord(str(digit)): format_decimal(digit, locale=locale, numbering_system="default") for digit in range(10)}
+def _system(locale: Locale) -> str:
+    system = locale.default_numbering_system
+    return system if system in _DIGITS else "latn"
 
 
 @lru_cache(maxsize=1000)  # names come from outside
