@@ -1,6 +1,6 @@
 """One decision about one order, step by step: what is not told and why, what leads, what it overtakes. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
@@ -51,20 +51,24 @@ class Desk:
 
     # ── what is not told, whatever else there is ─────────────────────────────────────────────────────────────────
 
-    def sort(self, due: Sequence[Timer]) -> None:
-        """Put aside what is not told; judge each line's date."""
+    def take_timers(self, due: Iterable[Timer]) -> None:
+        """Put aside those that are not told."""
         for timer in due:
             reason = self._why_no_timer(timer)
             if reason is None:
                 self.timers.append(timer)
             else:
                 self._decide_timer(timer, Verdict("not_told", reason))
+
+    def sort(self, due: Iterable[Timer]) -> None:
+        """Put aside what is not told; judge each line's date."""
+        self.take_timers(due)
         for each in self.pending:
             reason = self._why_not(each)
             if reason is not None:
                 self.verdicts[each.event_id] = Verdict("not_told", reason)
-            elif each.is_date or self._is_told_loss(each):
-                self.dates.append(each)
+            elif each.is_date or (self._is_told_loss(each) and not self._more_waits_than_told(each.line_no)):
+                self.dates.append(each)  # of a loss that was told before it was booked, its date may be news
             elif each.kind != "shipped" or self.dossier.ever_waited:
                 self.news.append(each)
             elif is_due([each], self.policy, self.now):
@@ -72,6 +76,11 @@ class Desk:
         for line_no in {each.line_no for each in self.dates}:
             of_line = [each for each in self.dates if each.line_no == line_no]
             self.why_no_date[line_no] = self._why_no_date(line_no, of_line)
+
+    @property
+    def message_is_due(self) -> bool:
+        """Whether there will be a message, whatever is said about dates."""
+        return bool(self.timers) or is_due(self.news, self.policy, self.now)
 
     @property
     def significant(self) -> bool:
@@ -116,6 +125,13 @@ class Desk:
 
     def _is_told_loss(self, news: Pending) -> bool:
         return news.kind == "allocation_revoked" and (news.line_no, news.caused_by) in self.view.already_told
+
+    def _more_waits_than_told(self, line_no: int | None) -> bool:
+        """Whether only some of the units were told, as others of the same loss came later."""
+        if line_no is None:
+            return False
+        heard = self.view.told.get(line_no)
+        return heard is None or heard.waiting < standing(self.dossier, line_no).waiting
 
     def _why_no_date(self, line_no: int | None, changes: Sequence[Pending]) -> Reason | None:
         """Why the date of a line is not worth a message; None: it is."""

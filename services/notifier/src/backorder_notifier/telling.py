@@ -81,14 +81,17 @@ def compose(
     """Decide what the customer of this order is told now. `pending`: all undecided news of it, given back or new."""
     view = replace(view, dossier=undecided(view.dossier, view.order_id, view.given_back_timers))
     zone = zone_of(view.timezone)
-    moving = {each.line_no for each in pending if each.is_date}
-    due = [each for each in timers(view.dossier, view.told, policy, zone, moving=moving) if each.due_at <= now]
     desk = Desk(view, policy, zone, now, pending)
-    if due or is_due(pending, policy, now):
-        desk.sort(due)
-        message_is_due = bool(desk.timers) or is_due(desk.news, policy, now)
+    due = [each for each in timers(view.dossier, view.told, policy, zone) if each.due_at <= now]
+    moving = {each.line_no for each in pending if each.is_date}
+    sure = [each for each in due if each.line_no not in moving]
+    if sure or is_due(pending, policy, now):
+        desk.sort(sure)
         dates_are_due = is_due(desk.dates, policy, now)
-        if message_is_due or (dates_are_due and desk.significant):
+        if desk.message_is_due or dates_are_due:
+            # The dates are decided now: what came due by a date that did not move after all is told too.
+            desk.take_timers(each for each in due if each.line_no in moving and desk.why_no_date[each.line_no])
+        if desk.message_is_due or (dates_are_due and desk.significant):
             desk.tell(products, in_stock)
         elif dates_are_due:
             desk.dates_alone()

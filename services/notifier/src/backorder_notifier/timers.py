@@ -59,17 +59,20 @@ def timers(
             continue
         day = local_day(heard.promised_at, zone)
         if day not in line.missed:
-            found += _timer("promise_missed", line_no, day, policy.missed_days, policy, zone)
+            # Who is told of a day that has passed hears of it again after as many days as others.
+            since = day if heard.told_at is None else max(day, local_day(heard.told_at, zone))
+            found += _timer("promise_missed", line_no, day, since, policy.missed_days, policy, zone)
         if day not in line.reminded and _is_to_come(line, day, zone):
             found += [
                 timer
-                for timer in _timer("promise_approaching", line_no, day, -policy.approaching_days, policy, zone)
+                for timer in _timer("promise_approaching", line_no, day, day, -policy.approaching_days, policy, zone)
                 # Who was told just before knows.
                 if heard.told_at is not None and heard.told_at <= later(timer.due_at, timedelta(days=-1))
             ]
     delivered_at = None if dossier.feedback_decided else _all_delivered_at(dossier)
     if delivered_at is not None:
-        found += _timer("feedback_request", None, local_day(delivered_at, zone), policy.feedback_days, policy, zone)
+        day = local_day(delivered_at, zone)
+        found += _timer("feedback_request", None, day, day, policy.feedback_days, policy, zone)
     return found
 
 
@@ -117,9 +120,9 @@ def _event_id(kind: TimedKind, order_id: str, day: date, line_no: int | None) ->
 
 
 def _timer(
-    kind: TimedKind, line_no: int | None, day: date, days: int, policy: Policy, zone: ZoneInfo
+    kind: TimedKind, line_no: int | None, day: date, since: date, days: int, policy: Policy, zone: ZoneInfo
 ) -> tuple[Timer, ...]:
-    due = at_days_after(day, days, policy.timed_at, zone)
+    due = at_days_after(since, days, policy.timed_at, zone)
     return () if due is None else (Timer(kind, line_no, day, due),)
 
 
