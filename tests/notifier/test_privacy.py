@@ -123,6 +123,12 @@ class Held:
         }
         await self._insert("updates", values | fields)
 
+    async def intervention(self, order_id: str = "1001") -> None:
+        note = "Ada Canary called"
+        await self._insert(
+            "interventions", {"at": NOON, "by": "staff", "what": "resent", "order_id": order_id, "note": note}
+        )
+
     async def dead_letter(self, value: bytes | None, topic: str = "orders", **fields: Any) -> int:
         offset = await self.connection.fetchval("SELECT count(*) FROM dead_letters")
         values = {
@@ -182,17 +188,19 @@ async def _all_of_ada(held: Held) -> None:
     await held.order("1001", waiting=5, tell_at=NOON)
     await held.message("1001")
     await held.update("1001/v2")
+    await held.intervention("1001")
     await held.order("1002", email="Ada.New@Canary.example")
     await held.message("1002", state="due")
     change = contact_changed(
         email="ada.new@canary.example", name="Ada Canary", phone="+4915100000007", channels=["email"]
     )
     await contact_store.save_customers(connection, [changed(await _customer(connection), change, NOON)])
+    await held.suppress("email", "ada@canary.example")
     await held.suppress("email", "ada.new@canary.example")
     await held.suppress("sms", "+4915100000007")
     await held.dead_letter(b'{"customer": {"customer_id": "c-7", "name": "Ada Canary"')
     await held.dead_letter(b'{"customer_id": "c-7", "name": "Ada Canary", "email": 5}', "customers", published_at=NOON)
-    await held.dead_letter(b"mail for ADA@canary.example!", "catalog", record_key=b"+4915100000007")
+    await held.dead_letter(b"mail for ADA@canary.example!", "catalog")
 
 
 async def _somebody_else(held: Held) -> None:
@@ -209,7 +217,7 @@ async def test_a_forgotten_customer_leaves_no_address_phone_or_name_anywhere(hel
     forgotten = await forget(held.connection, "c-7", NOON + DAY)
     after = (await held.dump()).lower()
     assert [canary for canary in CANARIES if canary.lower() in after] == []
-    assert (forgotten.known, forgotten.orders, forgotten.suppressions) == (True, 2, 2)
+    assert (forgotten.known, forgotten.orders, forgotten.suppressions) == (True, 2, 3)
     assert (forgotten.dead_letters, forgotten.published) == (3, 1)
 
 
@@ -345,7 +353,11 @@ async def test_an_export_shows_everything_that_is_held(held: Held) -> None:
     assert [each["outcome"] for each in first["messages"][0]["deliveries"][0]["attempts"]] == ["sent"]
     assert first["messages"][0]["content"]["kind"] == "backorder_created"
     assert second["messages"][0]["deliveries"][0]["state"] == "due"
-    assert [each["address"] for each in shown["suppressions"]] == ["ada.new@canary.example", "+4915100000007"]
+    assert [each["address"] for each in shown["suppressions"]] == [
+        "ada.new@canary.example",
+        "ada@canary.example",
+        "+4915100000007",
+    ]
     assert [each["value"] for each in shown["parked"]] == ['{"quantity": 5}']
     assert len(shown["dead_letters"]) == 3
     assert "mail for ADA@canary.example!" in str(shown["dead_letters"])
@@ -372,9 +384,11 @@ async def test_an_export_has_every_column_that_can_hold_something_of_a_customer(
         "deliveries": {"message_id", "order_id", "attempts", "in_doubt", "first_attempt_at", "lease"},
         "updates": {"order_id", "ordinal", "topic", "traceparent"},
         "attempts": {"delivery_id"},
+        "interventions": {"intervention_id", "order_id"},
     }
     await held.order()
     await held.message()
+    await held.intervention()
     shown = await export(held.connection, "c-7")
     order = shown["orders"][0]
     message = order["messages"][0]
@@ -386,6 +400,7 @@ async def test_an_export_has_every_column_that_can_hold_something_of_a_customer(
         "deliveries": delivery,
         "updates": order["updates"][0],
         "attempts": delivery["attempts"][0],
+        "interventions": order["interventions"][0],
     }
     for table, found in objects.items():
         rows = await held.connection.fetch(
@@ -457,6 +472,7 @@ async def test_an_order_that_is_over_loses_its_messages_and_contact_data_after_a
     await held.order()
     await held.message()
     await held.message(position=2, state="superseded", reason="newer")
+    await held.intervention()
     await held.update("1001/v9", state="not_told", reason="too_small", message_id=None)
     assert await purge(held.connection, NOON + DAY, LATER) == Purged(
         orders=1, messages=2, deliveries=2, attempts=1, updates=3

@@ -63,7 +63,6 @@ async def forget(connection: Connection, customer_id: str, now: datetime) -> For
     after = ""
     while True:
         async with connection.transaction():
-            await _lock(connection, customer_id)
             portion = await privacy_store.lock_orders_of_customer(connection, customer_id, after, _PORTION)
             if not portion:
                 break

@@ -1,4 +1,5 @@
--- Of locked orders, removes how their customer is reached, and links that show who it is: the order's page, tracking.
+-- Of locked orders, removes how their customer is reached, and links that show who it is (the order's page,
+-- tracking), and what staff noted in their own words.
 -- What was ordered, promised and told stays. Returns those of which there was something to remove.
 -- $1 text[] order ids, $2 text[] keys of the links in what is kept as JSON.
 WITH before AS MATERIALIZED (
@@ -19,6 +20,9 @@ of_messages AS (
 ),
 of_updates AS (
     UPDATE updates SET event = event - $2::text[] WHERE order_id = ANY ($1::text[]) AND event ?| $2::text[]
+),
+of_interventions AS (
+    UPDATE interventions SET note = NULL WHERE order_id = ANY ($1::text[]) AND note IS NOT NULL
 ),
 of_orders AS (
     UPDATE orders

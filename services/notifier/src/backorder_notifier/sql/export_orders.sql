@@ -51,6 +51,18 @@ SELECT order_id, email, phone, jsonb_build_object(
         FROM messages
         WHERE messages.order_id = orders.order_id
     ), '[]'),
+    'interventions', coalesce((
+        SELECT jsonb_agg(jsonb_build_object(
+            'at', interventions.at,
+            'by', interventions.by,
+            'what', interventions.what,
+            'delivery_id', interventions.delivery_id,
+            'message_id', interventions.message_id,
+            'note', interventions.note
+        ) ORDER BY interventions.intervention_id)
+        FROM interventions
+        WHERE interventions.order_id = orders.order_id
+    ), '[]'),
     'updates', coalesce((
         SELECT jsonb_agg(jsonb_build_object(
             'event_id', updates.event_id,

@@ -1,4 +1,4 @@
--- Some orders of a customer and the addresses they name, locked in order_id order (byte order). The customer is locked.
+-- Some orders of a customer and the addresses they name, locked in order_id order (byte order).
 -- $1 text customer id, $2 text: after this order id, $3 integer at most.
 SELECT order_id, email, phone
 FROM orders

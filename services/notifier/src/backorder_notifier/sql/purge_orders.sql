@@ -18,6 +18,9 @@ of_deliveries AS (
 of_updates AS (
     DELETE FROM updates WHERE order_id = ANY ($1::text[]) RETURNING event_id
 ),
+of_interventions AS (
+    DELETE FROM interventions WHERE order_id = ANY ($1::text[])
+),
 of_messages AS (
     DELETE FROM messages WHERE order_id = ANY ($1::text[]) RETURNING message_id
 ),
