@@ -402,9 +402,11 @@ async def test_a_thousand_mails_of_a_waiting_domain_do_not_hold_up_those_behind_
     await stage(connection, "behind", due_at=NOON + SECOND)
     await connection.execute("INSERT INTO domain_backoffs VALUES ('slow.example', 1, $1)", NOON + 60 * SECOND)
     channel = FakeChannel()
+    first = await claim(connection, "email", fake(channel)["email"], NOON + SECOND, 10)
+    assert (first.rows, first.set_aside) == ((), 500)  # however few could be tried at once
     done = await send_due(connection, fake(channel), NOON + SECOND)
     assert [outgoing.order_id for outgoing in channel.got] == ["behind"]
-    assert done.set_aside == 1200
+    assert done.set_aside == 700
     assert await connection.fetchval("SELECT sum(attempts) FROM deliveries") == 1
     assert await connection.fetchval("SELECT tokens FROM providers") == MUCH.burst - 1
 
@@ -645,7 +647,7 @@ async def test_a_server_that_is_away_is_asked_by_one_mail_at_a_time_and_gets_eac
             await until(lambda: len(back.accepted) == 30)
             assert len({mail["Message-ID"] for mail in back.seen}) == len(back.seen) == 30
     # The first five found out together, from then on one at a time.
-    assert await connection.fetchval("SELECT count(*) FROM attempts WHERE outcome = 'unreachable'") < 12
+    assert await connection.fetchval("SELECT count(*) FROM attempts WHERE outcome = 'unreachable'") <= 7
 
 
 async def test_after_an_outage_mails_go_out_at_the_usual_rate(
@@ -687,6 +689,8 @@ async def test_a_slow_server_gets_a_mail_once_however_long_it_thinks(
 
         await eventually(sent)
     assert len(script.seen) == 1
+    row = await delivery(connection, staged)
+    assert (row["attempts"], row["in_doubt"]) == (1, 0)  # the lease never ended, not even for its own sender
 
 
 async def test_who_has_to_stop_does_not_wait_for_a_slow_server_and_notes_the_doubt(
