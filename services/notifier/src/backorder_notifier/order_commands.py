@@ -88,7 +88,8 @@ def _story(found: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             for each in delivery["tries"]:
                 reason = f" ({each['reason']})" if each["reason"] else ""
                 rows.append((each["at"], 2, name, f"try {each['attempt']}: {each['because']}{reason}"))
-            if delivery["settled_at"] and (delivery["state"] != "sent" or not delivery["tries"]):
+            is_choice = delivery["reason"] == "channel_not_chosen"  # said at the channel, above
+            if delivery["settled_at"] and delivery["state"] != "sent" and not is_choice:
                 because = f" {delivery['because']}" if delivery["because"] else ""
                 rows.append((delivery["settled_at"], 3, name, f"{delivery['says']}{because}"))
     for each in found["interventions"]:
@@ -116,13 +117,14 @@ def outbox(
     as_json: Json = False,
 ) -> None:
     """Messages over their channels with what became of them, newest first. No contact data."""
-    states = [*(state or ()), *(("failed", "withheld") if failed else ())]
-    for name, given, known in (("state", states, STATES), ("channel", channel, CHANNELS), ("kind", kind, KINDS)):
+    for name, given, known in (("state", state, STATES), ("channel", channel, CHANNELS), ("kind", kind, KINDS)):
         if unknown := set(given or ()) - set(known):
             raise ConfigurationError(f"--{name} {', '.join(sorted(unknown))}: should be one of {', '.join(known)}")
 
     async def work(connection: Any) -> list[dict[str, Any]]:
-        rows = await reports.report_outbox(connection, states or None, order, channel or None, kind or None, limit)
+        rows = await reports.report_outbox(
+            connection, state or None, order, channel or None, kind or None, failed=failed, limit=limit
+        )
         return [outbox_json(row) for row in rows]
 
     columns = (
@@ -152,19 +154,19 @@ def resend(
         raise ConfigurationError("--note: should be one line of up to 500 characters")
     policy, now = terminal.settings().policy, terminal.now()
 
-    async def work(connection: asyncpg.Connection) -> list[resending.Resent]:
+    async def work(connection: asyncpg.Connection) -> list[resending.Resent] | None:
         of_order = order
         if delivery_id is not None:
             of_order = await resend_store.order_of_delivery(connection, delivery_id)
         if of_order is None:
-            return []
+            return None
         asked = resending.Asked(of_order, delivery_id, again, terminal.user(), note)
         return await resending.resend(connection, asked, policy, now)
 
     done = with_database(work)
+    if done is None:
+        problem(f"there is no delivery {delivery_id}" if order is None else f"order {order} is not known")
     rows = [asdict(each) | {"delivery_id": str(each.delivery_id)} for each in done]
-    if not rows and delivery_id is not None:
-        problem(f"there is no delivery {delivery_id}")
     answer(rows, ("order_id", "position", "kind", "channel", "action", "says"), "Nothing to resend.", as_json=as_json)
     if any(each.action == "refused" for each in done):
         raise typer.Exit(1)

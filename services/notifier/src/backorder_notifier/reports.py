@@ -243,9 +243,12 @@ async def report_outbox(
     order_id: str | None,
     channels: Sequence[str] | None,
     kinds: Sequence[str] | None,
+    *,
+    failed: bool,
     limit: int,
 ) -> list[OutboxRow]:
-    rows = await run(connection, "report_outbox", states, order_id, channels, kinds, limit)
+    """`failed`: only what should have reached its customer and did not."""
+    rows = await run(connection, "report_outbox", states, order_id, channels, kinds, failed, limit)
     return [OutboxRow(*hashable(row)) for row in rows]
 
 

@@ -48,13 +48,15 @@ class Asked:
     note: str | None
 
 
-async def resend(connection: Connection, asked: Asked, policy: Policy, now: datetime) -> list[Resent]:
-    """In one transaction. Nothing found: no such order or delivery, or nothing that could be resent."""
+async def resend(connection: Connection, asked: Asked, policy: Policy, now: datetime) -> list[Resent] | None:
+    """In one transaction. None: there is no such order. An empty list: nothing of it could be resent."""
     async with connection.transaction():
         order = await resend_store.lock_order_to_resend(connection, asked.order_id)
         deliveries = await resend_store.lock_deliveries_to_resend(connection, asked.order_id, now)
         known = await reports.why_order(connection, asked.order_id)
-        if order is None or known is None or not deliveries:
+        if order is None or known is None:
+            return None
+        if not deliveries:
             return []
         closed = await _closed(connection, known, policy)
         answers = _judge(asked, deliveries, closed, policy, now)
@@ -130,10 +132,12 @@ def _judge(
 
 
 def _is_meant(row: DeliveryToResend, asked: Asked, last: int) -> bool:
-    """Of an order: what did not reach the customer, and what is still to; with `again` the last message, too."""
+    """Of an order: what did not reach the customer, and what is still to; with `again` the last message, too. The
+    shop's own system is told again only by the delivery's id."""
     if row.state in CAN_BE_RESENT:
         return row.reason != "channel_not_chosen"
-    return row.state == "due" or (asked.again and row.state == "sent" and row.position == last)
+    is_last_word = row.state == "sent" and row.position == last and row.channel != "webhook"
+    return row.state == "due" or (asked.again and is_last_word)
 
 
 def _of_due(row: DeliveryToResend, now: datetime) -> tuple[Action, str]:

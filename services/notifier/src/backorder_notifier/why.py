@@ -1,7 +1,7 @@
 """`why ORDER_ID`: what a customer was told of an order and what not, each with its reason; what waits, and for what."""
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -228,17 +228,16 @@ def _waits(
 ) -> Iterator[str]:
     """What is pending, why, and until when."""
     pending = [row for row in updates if row.state == "pending"]
-    kinds = ", ".join(dict.fromkeys(row.kind or "news" for row in pending))
-    news = f"{len(pending)} news ({kinds})"
+    news = ", ".join(f"{count} {kind}" for kind, count in Counter(row.kind or "event" for row in pending).items())
     if pending and order.known_at is None:
-        yield f"{news}: wait for the OrderPlaced of this order, which says whom to tell. It has not come yet."
+        yield f"Waits for the OrderPlaced of this order, which says whom to tell and has not come yet: {news}."
     elif pending and order.tell_at is None:
-        yield f"{news}: wait for nothing. That is a problem, see `audit`."
+        yield f"Waits for nothing, which is a problem, see `audit`: {news}."
     elif pending and order.tell_at is not None:
         reasons = [sentence for row in pending if (sentence := sentences.of_reason(row.reason))]
         why_so = reasons[0] if reasons else "What comes until then is told with it."
-        until = f"wait until {sentences.moment(order.tell_at)}" if order.tell_at > now else "are decided on now"
-        yield f"{news}: {until}. {why_so}"
+        until = f"Waits until {sentences.moment(order.tell_at)}" if order.tell_at > now else "Is decided on now"
+        yield f"{until}: {news}. {why_so}"
     for message in found["messages"]:
         for delivery in message["deliveries"]:
             if delivery["state"] == "due":
