@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.request import urlopen
@@ -120,6 +120,7 @@ class World:
             "NOTIFIER_LEASE": "PT10S",
             # Long enough for what comes together to be told together, too short to be waited for.
             "NOTIFIER_DEBOUNCE": SETTLES,
+            "NOTIFIER_DAILY_CAP": "1000",  # one customer stands for many
             **settings,
         }
 
@@ -144,7 +145,7 @@ class World:
             )
         self.processes.append(Process(process, log))
         if ready:
-            await self.processes[-1].logged('"event": "assigned"')
+            await self.processes[-1].logged('"event": "assigned"', 40)
         return self.processes[-1]
 
     async def command(self, *arguments: str, **settings: str) -> tuple[int, str, str]:
@@ -177,8 +178,9 @@ class World:
         return self._producer
 
     async def send(self, *messages: Any) -> None:
+        """They happen now: what happened long ago would be told late, or not at all."""
         for message in messages:
-            encoded = encode(message, source="/test")
+            encoded = encode(message.model_copy(update={"occurred_at": datetime.now(UTC)}), source="/test")
             await self.send_raw(encoded.topic, encoded.key, encoded.value, encoded.headers)
 
     async def send_raw(
@@ -252,3 +254,21 @@ class World:
         rows = await eventually(done, seconds)
         assert rows is not None
         return rows
+
+    async def decided(self, events: int, seconds: float = 20) -> dict[str, tuple[str, str | None]]:
+        """(state, reason) by event, once there are so many, each is decided, and every message has its end."""
+        connection = await asyncpg.connect(self.database)
+
+        async def done() -> dict[str, tuple[str, str | None]] | None:
+            rows = await connection.fetch("SELECT event_id, state, reason FROM updates")
+            open_ones = await connection.fetchval("SELECT count(*) FROM deliveries WHERE state = 'due'")
+            if open_ones or len(rows) < events or any(row["state"] == "pending" for row in rows):
+                return None
+            return {row["event_id"]: (row["state"], row["reason"]) for row in rows}
+
+        try:
+            verdicts = await eventually(done, seconds)
+        finally:
+            await connection.close()
+        assert verdicts is not None
+        return verdicts

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from types import FrameType
 from typing import Any, Final
 
 import asyncpg
@@ -17,6 +18,7 @@ from faststream.kafka import KafkaBroker
 from backorder_notifier.checking import check
 from backorder_notifier.clock import Clock, system_clock
 from backorder_notifier.errors import NotifierError, describe
+from backorder_notifier.fail_points import reached
 from backorder_notifier.health import Health
 from backorder_notifier.housekeeping import House, keep_house
 from backorder_notifier.intake import Report
@@ -162,17 +164,21 @@ async def _pool(settings: Settings) -> AsyncIterator[asyncpg.Pool]:
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
     """SIGTERM and SIGINT say that it is time to stop. Whatever hangs then, the process ends in the time promised."""
+    loop = asyncio.get_running_loop()
+    asked = threading.Event()
 
-    def stopping() -> None:
-        if not stop.is_set():
-            stop.set()
+    # Not by the loop's own handlers: a loop that hangs would never hear of it.
+    def stopping(_number: int, _frame: FrameType | None) -> None:
+        if not asked.is_set():
+            asked.set()
             last_resort = threading.Timer(_AT_LAST_SECONDS, _end)
             last_resort.daemon = True
             last_resort.start()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
+                loop.call_soon_threadsafe(stop.set)
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping)
+        signal.signal(number, stopping)
 
 
 def _end() -> None:
@@ -184,6 +190,7 @@ def _end() -> None:
 async def _stop(parts: Parts, work: dict[str, asyncio.Task[None]]) -> None:
     """Stop polling; finish the batch, the round and the messages in hand; leave the group; publish what came of it."""
     log.info("stopping")
+    reached("app.stopping")
     work["housekeeping"].cancel()
     parts.teller.stop()
     parts.sending.stop()
