@@ -16,7 +16,8 @@ from backorder_notifier.contacts import Customer, changed
 from backorder_notifier.letters import About, concerns
 from backorder_notifier.privacy import export, forget, purge
 from backorder_notifier.privacy_store import Letter, Purged, purge_dead_letters
-from tests.notifier.messages import NOON, contact_changed
+from tests.notifier.messages import NOON, contact_changed, created, delivered, filled, placed, released, shipped
+from tests.notifier.shop import Shop
 from tests.notifier.world import eventually
 
 NAMESPACE = UUID(int=7)
@@ -493,6 +494,77 @@ async def test_what_it_takes_to_know_an_old_event_again_stays(held: Held) -> Non
     dossier = json.loads(row["dossier"])
     assert dossier["lines"]["1"]["ordered"] == 15
     assert dossier["shipments"] == {"s-1": {"lines": {"1": 2}}}
+
+
+async def _whole_story(connection: asyncpg.Connection) -> tuple[Shop, tuple[Any, ...]]:
+    """An order from its first message to the question how it was."""
+    shop = Shop(connection)
+    story = (
+        placed(customer={"locale": "de"}, order_url="https://shop.example/o?key=canary-token"),
+        created(promised_at=NOON + 3 * DAY),
+        filled(),
+        released(),
+        shipped(tracking_url="https://carrier.example/canary-token"),
+        delivered(),
+    )
+    for message in story:
+        await shop.comes(message)
+        await shop.decides()
+        await shop.sends()
+    for _ in range(7):
+        await shop.decides(after=DAY)
+        await shop.sends()
+    assert "feedback_request" in shop.kinds()
+    return shop, story
+
+
+async def test_the_story_of_a_purged_order_read_again_is_told_nobody(connection: asyncpg.Connection) -> None:
+    shop, story = await _whole_story(connection)
+    told = shop.kinds()
+    shop.waits(days=30)
+    assert (await purge(connection, shop.now - DAY, shop.now)).messages == len(told)
+    await connection.execute("DELETE FROM cursors; DELETE FROM outbox")
+    for message in story:
+        await shop.comes(message)
+        await shop.decides(after=DAY)
+        await shop.sends()
+    assert shop.kinds() == told
+    assert await shop.outcomes() == []
+    # And what the repeats left goes in its time.
+    await purge(connection, shop.now + DAY, shop.now + 2 * DAY)
+    assert await connection.fetchval("SELECT count(*) FROM updates") == 0
+    assert "canary-token" not in await Held(connection).dump()
+
+
+async def test_news_of_a_purged_order_are_told(connection: asyncpg.Connection) -> None:
+    shop, _ = await _whole_story(connection)
+    shop.waits(days=30)
+    await purge(connection, shop.now - DAY, shop.now)
+    change = contact_changed(email="ada@example.org", occurred_at=shop.now)
+    await shop.comes(change, created(version=3, reason="stock_lost", occurred_at=shop.now))
+    await shop.decides()
+    await shop.sends()
+    assert shop.kinds()[-1] == "allocation_revoked"
+    assert (await export(connection, "c-7"))["orders"][0]["purged_at"] is None
+
+
+async def test_messages_of_a_forgotten_customer_that_are_read_later_bring_nothing_back(
+    connection: asyncpg.Connection,
+) -> None:
+    shop = Shop(connection)
+    await forget(connection, "c-7", NOON + DAY)
+    shop.waits(hours=1)  # recorded before
+    await shop.comes(placed(email="ada@canary.example"), contact_changed(name="Ada Canary"), created())
+    await shop.decides()
+    await shop.sends()
+    assert shop.kinds() == []
+    assert await shop.verdicts() == {"v1": ("not_told", "forgotten")}
+    assert "canary" not in (await Held(connection).dump()).lower()
+    shop.waits(days=2)  # a new order afterwards
+    await shop.comes(placed("1002", email="ada@example.org", placed_at=shop.now), created("1002", occurred_at=shop.now))
+    await shop.decides()
+    await shop.sends()
+    assert shop.kinds() == ["backorder_created"]
 
 
 @pytest.mark.parametrize(
