@@ -29,7 +29,7 @@ Message = str | tuple[str, ...]
 def extracted() -> set[Message]:
     """What the templates and the code say, by `pybabel extract`."""
     with (BUILT_IN / "babel.cfg").open(encoding="utf-8") as file:
-        methods, options = parse_mapping_cfg(file)
+        methods, options = parse_mapping_cfg(file)  # type: ignore[no-untyped-call]
     found = extract_from_dir(PACKAGE, methods, options, keywords={**DEFAULT_KEYWORDS, "say": None})
     return {message if isinstance(message, str) else tuple(message) for _, _, message, _, _ in found}
 

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from babel import Locale, UnknownLocaleError
 from babel.messages import Catalog
+from babel.messages.catalog import Message as CatalogMessage
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 
@@ -18,6 +19,8 @@ BUILT_IN: Final = Path(__file__).parent / "locales"
 SOURCE_LANGUAGE: Final = "en"  # the words in the templates themselves
 
 Direction = Literal["ltr", "rtl"]
+Message = str | tuple[str, ...]
+"""A text to translate, or its singular and plural."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,16 @@ def load_languages(folder: Path | None) -> dict[str, Language]:
 
     Raises ConfigurationError naming the file for one that can't be read or leaves something untranslated.
     """
-    paths: dict[str, list[Path]] = {SOURCE_LANGUAGE: []}
-    for directory in (BUILT_IN, *([folder] if folder is not None and folder.is_dir() else [])):
-        for path in sorted(directory.glob("*.po")):
-            paths.setdefault(path.stem, []).append(path)
-    known = {message for path in sorted(BUILT_IN.glob("*.po")) for message in _messages(_read(path))}
-    languages = (_language(name, [_read(path) for path in files], known, files) for name, files in paths.items())
+    files: dict[str, list[tuple[Path, Catalog]]] = {SOURCE_LANGUAGE: []}
+    known: set[Message] = set()
+    for path in sorted(BUILT_IN.glob("*.po")):
+        catalog = _read(path)
+        files.setdefault(path.stem, []).append((path, catalog))
+        known |= {_id(message) for message in catalog if message.id}
+    if folder is not None and folder.is_dir():
+        for path in sorted(folder.glob("*.po")):
+            files.setdefault(path.stem, []).append((path, _read(path)))
+    languages = (_language(name, catalogs, known) for name, catalogs in files.items())
     return {language.name: language for language in languages}
 
 
@@ -91,28 +98,24 @@ def _read(path: Path) -> Catalog:
         raise ConfigurationError(f"{path}: can't be read as a catalog: {error}") from None
 
 
-def _messages(catalog: Catalog) -> set[str | tuple[str, ...]]:
-    return {tuple(message.id) if message.pluralizable else str(message.id) for message in catalog if message.id}
+def _id(message: CatalogMessage) -> Message:
+    return tuple(message.id) if isinstance(message.id, list | tuple) else str(message.id)
 
 
-def _language(name: str, catalogs: list[Catalog], known: set[str | tuple[str, ...]], files: list[Path]) -> Language:
-    locale = parse(name.replace("_", "-"))
+def _language(name: str, catalogs: list[tuple[Path, Catalog]], known: set[Message]) -> Language:
+    locale = parse(name)
     if locale is None:
-        raise ConfigurationError(f"{files[-1]}: {name} is no language known")
+        raise ConfigurationError(f"{catalogs[-1][0]}: {name} is no language known")
     translations = NullTranslations()
-    translated: set[str | tuple[str, ...]] = set()
-    for catalog in catalogs:
+    missing = set(known)
+    for _, catalog in catalogs:
         mine = _compiled(catalog)
         mine.add_fallback(translations)
         translations = mine
-        translated |= {
-            tuple(message.id) if message.pluralizable else str(message.id)
-            for message in catalog
-            if message.id and not message.fuzzy and _is_whole(message.string)
-        }
-    missing = sorted(map(str, known - translated))
+        missing -= {_id(each) for each in catalog if each.id and not each.fuzzy and _is_whole(each.string)}
     if name != SOURCE_LANGUAGE and missing:
-        raise ConfigurationError(f"{files[-1]}: {len(missing)} messages are not translated, among them {missing[0]}")
+        first = min(map(str, missing))
+        raise ConfigurationError(f"{catalogs[-1][0]}: {len(missing)} messages are not translated, among them {first}")
     return Language("-".join(name.split("_")), locale, translations)
 
 

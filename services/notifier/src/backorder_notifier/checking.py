@@ -10,7 +10,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from backorder_notifier.errors import ConfigurationError
 from backorder_notifier.kinds import KINDS, OPTIONAL
 from backorder_notifier.rendering import BUILT_IN, FILES, Templates, write
-from backorder_notifier.samples import SAMPLES, UNSUBSCRIBE_URL, Sample, recipient
+from backorder_notifier.samples import UNSUBSCRIBE_URL, Sample, recipient, samples_of
 from backorder_notifier.view import NAMES
 
 # What Jinja2 and its translations bring along.
@@ -40,7 +40,7 @@ def check(templates: Templates) -> None:
     """
     problems = [*_strangers(templates), *_unknown_names(templates)]
     if not problems:
-        problems = list(dict.fromkeys(problem for problem in _rendered(templates) if problem is not None))
+        problems = _rendered(templates)
     if problems:
         raise ConfigurationError("\n".join(problems))
 
@@ -82,11 +82,12 @@ def _unknown_names_in(name: str, environment: ImmutableSandboxedEnvironment) -> 
     source, path, _ = environment.loader.get_source(environment, name)
     try:
         tree = environment.parse(source, name, path)
+        used = meta.find_undeclared_variables(tree)
     except TemplateSyntaxError as error:
         return [f"{path}:{error.lineno}: {error.message}"]
     known = NAMES | _ALWAYS_THERE | _brought_by_frames(name, tree, environment)
     problems = []
-    for unknown in sorted(meta.find_undeclared_variables(tree) - known):
+    for unknown in sorted(used - known):
         line = next((node.lineno for node in tree.find_all(nodes.Name) if node.name == unknown), 1)
         problems.append(f"{path}:{line}: '{unknown}' is no variable of a message")
     return problems
@@ -110,13 +111,17 @@ def _brought_by_frames(name: str, tree: nodes.Template, environment: ImmutableSa
     return frozenset(names)
 
 
-def _rendered(templates: Templates) -> list[str | None]:
-    return [
-        _problem(sample, language, templates, shop_name)
-        for language in templates.languages
-        for sample in SAMPLES
-        for shop_name in (None, "The Shop")
-    ]
+def _rendered(templates: Templates) -> list[str]:
+    """What is wrong with each place, and the first message where it shows."""
+    found: dict[str, str] = {}
+    for language in templates.languages:
+        for kind in KINDS:
+            for number, sample in enumerate(samples_of(kind)):
+                for shop_name in ("The Shop", None) if number == 0 else ("The Shop",):
+                    problem = _problem(sample, language, templates, shop_name)
+                    if problem is not None:
+                        found.setdefault(problem, f"{problem} ({kind} in {language}: {sample.name})")
+    return list(found.values())
 
 
 def _problem(sample: Sample, language: str, templates: Templates, shop_name: str | None) -> str | None:
@@ -131,13 +136,13 @@ def _problem(sample: Sample, language: str, templates: Templates, shop_name: str
             as_of=sample.as_of,
         )
     except Exception as error:  # whatever a template may do
-        return f"{_place(error, templates)}: {_words_of(error)} ({sample.kind} in {language}, {sample.name})"
+        return f"{_place(error, templates)}: {_words_of(error)}"
     for part, text in written.items():
         path = _path(templates, f"{sample.kind}/{FILES[part]}")
         if not text.strip():
-            return f"{path}: is empty in {language} ({sample.name})"
+            return f"{path}: is empty"
         if part == "subject" and "\n" in text.strip():
-            return f"{path}: has more than one line in {language} ({sample.name})"
+            return f"{path}: has more than one line"
     return None
 
 

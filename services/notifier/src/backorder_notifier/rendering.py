@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import CodeType
 from typing import Final
 
 from jinja2 import ChoiceLoader, FileSystemLoader, StrictUndefined
+from jinja2.bccache import Bucket, BytecodeCache
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from backorder_notifier import gsm
@@ -156,6 +158,22 @@ def _tidy(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+class _Compiled(BytecodeCache):
+    """Templates compiled once for all languages: only the words they ask for differ."""
+
+    def __init__(self) -> None:
+        self._code: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._code.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        self._code[bucket.key, bucket.checksum] = bucket.code
+
+
+_COMPILED: Final = {html: _Compiled() for html in (False, True)}
+
+
 def _environment(folder: Path | None, language: Language, *, html: bool) -> ImmutableSandboxedEnvironment:
     environment = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([FileSystemLoader(path) for path in (folder, BUILT_IN) if path is not None]),
@@ -165,6 +183,7 @@ def _environment(folder: Path | None, language: Language, *, html: bool) -> Immu
         trim_blocks=True,
         lstrip_blocks=True,
         auto_reload=False,
+        bytecode_cache=_COMPILED[html],
     )
     install: Callable[..., None] = environment.install_gettext_translations  # type: ignore[attr-defined]
     install(language.translations, newstyle=True)
