@@ -22,6 +22,7 @@ from tests.notifier.messages import NOON, placed
 
 Reachable = Mapping[Channel, str | None]
 BY_MAIL: Reachable = {"email": None}
+WITHDRAWN = Verdict("superseded", "withdrawn")
 
 
 @dataclass(slots=True)
@@ -151,7 +152,8 @@ class Story:
             assert row.verdict.state == "pending"
             self.rows[event_id] = replace(row, verdict=verdict, message_id=of_message)
         for timer in decision.timers:
-            assert timer.event_id not in self.rows or timer.event_id in given_back, "a due date is decided once"
+            again = self.rows.get(timer.event_id)
+            assert again is None or again.verdict == WITHDRAWN, "a due date is decided once"
             self.rows[timer.event_id] = Row(None, timer.verdict, message.message_id if message else None)
         self.dossier = decision.dossier
         self.tell_at = decision.tell_at
@@ -168,7 +170,7 @@ class Story:
         for event_id, row in self.rows.items():
             if row.message_id == message_id and row.pending is None:
                 timers.add(event_id)
-                self.rows[event_id] = Row(None, Verdict("superseded", "withdrawn"))
+                self.rows[event_id] = Row(None, WITHDRAWN)
             elif row.message_id == message_id:
                 self.rows[event_id] = Row(row.pending, Verdict("pending"))
         return frozenset(timers)
