@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -648,6 +649,22 @@ async def test_a_server_that_is_away_is_asked_by_one_mail_at_a_time_and_gets_eac
             assert len({mail["Message-ID"] for mail in back.seen}) == len(back.seen) == 30
     # The first five found out together, from then on one at a time.
     assert await connection.fetchval("SELECT count(*) FROM attempts WHERE outcome = 'unreachable'") <= 7
+
+
+@pytest.mark.parametrize(("asked", "pause"), [(timedelta(minutes=20), 1200), (timedelta(days=30), 3600)])
+async def test_a_provider_that_asks_for_a_pause_gets_it_within_reason(
+    connection: asyncpg.Connection, pool: asyncpg.Pool, asked: timedelta, pause: float
+) -> None:
+    await stage_many(connection, 3)
+    busy = FakeChannel(lambda _: Answer("unreachable", "http 429", retry_after=asked))
+    async with Running(pool, fake(busy, Limits(per_second=1000, in_flight=1))) as senders:
+        await until(lambda: bool(busy.got))
+        [lane] = senders._lanes
+        await until(lambda: not lane._in_flight)
+        senders.poke()
+        left = lane._paused_until - monotonic()
+    assert pause - 60 < left <= pause
+    assert len(busy.got) == 1
 
 
 async def test_after_an_outage_mails_go_out_at_the_usual_rate(

@@ -27,6 +27,7 @@ log = logger("sending")
 
 _POLL_SECONDS: Final = 1.0  # other processes record deliveries too, and retries come due
 _LONGEST_PAUSE_SECONDS: Final = 60.0
+_LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0  # whatever a provider asks for
 
 
 class Lane:
@@ -165,7 +166,7 @@ class Lane:
             self._pauses += 1
             pause = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2 ** min(self._pauses, 10)) * random.uniform(0.8, 1.2)  # noqa: S311
             if answer.retry_after is not None:
-                pause = max(pause, answer.retry_after.total_seconds())
+                pause = max(pause, min(answer.retry_after.total_seconds(), _LONGEST_RETRY_AFTER_SECONDS))
             self._paused_until = time.monotonic() + pause
             if self._pauses in {1, 5} or self._pauses % 30 == 0:
                 log.warning("provider_is_unreachable", channel=self._channel, reason=answer.reason, tries=self._pauses)
