@@ -124,7 +124,7 @@ class ScriptedServer:
 @asynccontextmanager
 async def scripted_server(port: int = 0) -> AsyncIterator[ScriptedServer]:
     script = ScriptedServer()
-    server = await asyncio.start_server(script.serve, "127.0.0.1", port)
+    server = await asyncio.start_server(script.serve, "127.0.0.1", port, limit=8 * 1024 * 1024)
     script.port = server.sockets[0].getsockname()[1]
     try:
         yield script
