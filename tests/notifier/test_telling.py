@@ -244,6 +244,21 @@ def test_a_small_move_is_stated_by_a_message_that_goes_anyway() -> None:
     assert story.verdict("1001/v4") == ("not_told", "too_small")  # by one day only, from what was told
 
 
+def test_a_small_move_of_another_line_is_told_along() -> None:
+    story = Story(line(1, 15), line(2, 3, "CASE"))
+    two: dict[str, Any] = {"line_no": 2, "sku": "CASE", "quantity": 1, "quantity_ordered": 3}
+    story.hear(created(promised_at=day(20)), created(version=2, quantity_waiting=1, promised_at=day(20), **two))
+    story.wait(minutes=1)
+    story.hear(moved(version=3, promised_at=day(21), previous_promised_at=day(20)))
+    story.hear(moved(version=4, line_no=2, promised_at=day(20, 15), previous_promised_at=day(27)))
+    story.hear(filled(version=5, line_no=2, sku="CASE", quantity=1))
+    story.wait(hours=1)
+    assert story.kinds == ["backorder_created", "backorder_filled"]
+    assert story.verdict("1001/v3") == ("told", None)
+    assert story.accepted[1].about == ("1001/v5", "1001/v3")
+    assert story.told[1].promised_at == day(21)
+
+
 def test_a_line_that_waits_no_longer_has_no_date_to_tell() -> None:
     story = told_of_a_date()
     story.hear(filled(version=2))

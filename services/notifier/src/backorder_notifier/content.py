@@ -31,8 +31,9 @@ class ContentLine(Part):
     """One line as it stands when the message is made, and its news since the last one.
 
     The news are units: `created` began to wait, `lost` of them because stock was lost, `filled` got stock, `cancelled`
-    and `rejected` will not come, `shipped_now` left with this message's shipments. `previous` is the date told last,
-    where `move` says that it differs.
+    and `rejected` will not come, `shipped_now` left with this message's shipments (arrived, in a message about that).
+    `previous` is the date told last, where `move` says that it differs; `expected` is also there for units that are
+    held for their release.
     """
 
     line_no: int

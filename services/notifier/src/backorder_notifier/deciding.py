@@ -73,9 +73,10 @@ class Desk:
                 self.news.append(each)
             elif is_due([each], self.policy, self.now):
                 self.verdicts[each.event_id] = Verdict("not_told", "never_waited")
-        for line_no in {each.line_no for each in self.dates}:
-            of_line = [each for each in self.dates if each.line_no == line_no]
-            self.why_no_date[line_no] = self._why_no_date(line_no, of_line)
+        changes: dict[int | None, list[Pending]] = {}
+        for each in self.dates:
+            changes.setdefault(each.line_no, []).append(each)
+        self.why_no_date = {line_no: self._why_no_date(line_no, of_line) for line_no, of_line in changes.items()}
 
     @property
     def message_is_due(self) -> bool:
@@ -172,9 +173,9 @@ class Desk:
 
     def tell(self, titles: Titles, in_stock: InStock) -> None:
         """Make the one message out of all there is, unless the customer got too many today."""
-        happened = Happened(self.news)
+        happened = Happened(self.dossier, self.news)
         units = standings(self.dossier, happened)
-        overtaken = happened.overtakes(self.dossier)
+        overtaken = happened.overtakes()
         kinds = {each.kind for each in self.news} | {each.kind for each in self.timers}
         if any(reason is None and line_no not in overtaken for line_no, reason in self.why_no_date.items()):
             kinds.add("promise_changed")

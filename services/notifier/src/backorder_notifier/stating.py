@@ -36,7 +36,8 @@ MOST_ALTERNATIVES = 5
 class Happened:
     """Units by what came to pass with them, line by line, and the shipments that news are about."""
 
-    def __init__(self, news: Sequence[Pending]) -> None:
+    def __init__(self, dossier: Dossier, news: Sequence[Pending]) -> None:
+        self._dossier = dossier
         self.created: Counter[int] = Counter()
         self.lost: Counter[int] = Counter()
         self.filled: Counter[int] = Counter()
@@ -75,27 +76,32 @@ class Happened:
                 self.rejected[event.line_no] += event.quantity
                 self.rejected_because[event.line_no] = event
                 self.begins = True
-            case LinesShipped():
-                self.shipments[event.shipment_id] = None
-                self.shipped.append(event.shipment_id)
-            case LinesDelivered():
-                self.shipments[event.shipment_id] = None
+            case LinesShipped() | LinesDelivered():
+                if event.shipment_id in self._dossier.shipments:
+                    self.shipments[event.shipment_id] = None
+                    if isinstance(event, LinesShipped):
+                        self.shipped.append(event.shipment_id)
             case PromiseChanged() | AllocationReleased() | OrderCancelled():
                 pass
             case _:
                 assert_never(event)
 
-    def lines(self, dossier: Dossier) -> set[int]:
+    def lines(self) -> set[int]:
         """The lines that there is news of."""
-        return self._lines(dossier, self.shipments)
+        return self._lines(self.shipments)
 
-    def overtakes(self, dossier: Dossier) -> set[int]:
+    def overtakes(self) -> set[int]:
         """The lines of which there is weightier news than of their date: units moved."""
-        return self._lines(dossier, self.shipped)
+        return self._lines(self.shipped)
 
-    def _lines(self, dossier: Dossier, shipments: Iterable[str]) -> set[int]:
-        shipped = {line_no for shipment in shipments for line_no in dossier.shipments[shipment].lines}
-        return {*self.created, *self.filled, *self.cancelled, *self.rejected, *shipped} & dossier.lines.keys()
+    def shipped_now(self, kind: Kind, line_no: int) -> int:
+        """Of a delivery, what arrived; else what left: a parcel that arrived was told when it left."""
+        shipments = self.shipments if kind == "delivered" else self.shipped
+        return sum(self._dossier.shipments[each].lines.get(line_no, 0) for each in shipments)
+
+    def _lines(self, shipments: Iterable[str]) -> set[int]:
+        shipped = {line_no for each in shipments for line_no in self._dossier.shipments[each].lines}
+        return {*self.created, *self.filled, *self.cancelled, *self.rejected, *shipped} & self._dossier.lines.keys()
 
 
 def _loss(news: Pending) -> tuple[int | None, str]:
@@ -144,7 +150,7 @@ def state(
     late: bool,
 ) -> Content:
     """What the message says: lines with news and all that wait; where much may be new to them, ready ones too."""
-    news_of_lines = happened.lines(view.dossier)
+    news_of_lines = happened.lines()
     with_ready = happened.begins or late or kind == "feedback_request"
     some_wait = any(each.waiting for each in units.values())
     lines = [
@@ -188,8 +194,6 @@ def _line(
     moved = move(heard.promised_at, line.promised_at, zone) if heard and heard.waiting and units.waiting else None
     cancelled_by = happened.cancelled_by.get(line_no)
     rejected_because = happened.rejected_because.get(line_no)
-    # Of a delivery, what arrived; else a parcel that arrived was told when it left.
-    moved_now = happened.shipments if kind == "delivered" else happened.shipped
     needs_other = happened.created[line_no] or happened.rejected[line_no]
     return ContentLine(
         line_no=line_no,
@@ -212,7 +216,7 @@ def _line(
         cancelled_by=cancelled_by.by if cancelled_by else None,
         rejected=happened.rejected[line_no],
         rejected_because=rejected_because.reason if rejected_because else None,
-        shipped_now=sum(view.dossier.shipments[each].lines.get(line_no, 0) for each in moved_now),
+        shipped_now=happened.shipped_now(kind, line_no),
         alternatives=_alternatives(line, titles, in_stock) if needs_other else (),
     )
 

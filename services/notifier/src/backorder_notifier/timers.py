@@ -55,7 +55,7 @@ def timers(
         line = dossier.lines.get(line_no)
         if heard.promised_at is None or line is None or not line.waiting or line_no in moving:
             continue
-        if not standing(dossier, line_no).waiting:
+        if line.shipped and not standing(dossier, line_no).waiting:
             continue
         day = local_day(heard.promised_at, zone)
         if day not in line.missed:
