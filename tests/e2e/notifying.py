@@ -8,12 +8,13 @@ from tests.conftest import MailSink
 from tests.e2e.processes import Service, eventually
 from tests.e2e.world import World
 
-INPUTS = ("orders", "backorders")
+INPUTS = ("orders", "backorders", "allocations", "fulfilment", "catalog", "customers", "availability")
 LEFT_TO_DO = """
-    SELECT (SELECT count(*) FROM deliveries WHERE state = 'due')
+    SELECT (SELECT count(*) FROM updates WHERE state = 'pending')
+         + (SELECT count(*) FROM deliveries WHERE state = 'due')
          + (SELECT count(*) FROM outbox)
          + (SELECT count(*) FROM dead_letters WHERE published_at IS NULL)"""
-"""In one snapshot: mails to send, outcomes and dead letters to publish."""
+"""In one snapshot: news to decide on, mails to send, outcomes and dead letters to publish."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Notifying:
             "NOTIFIER_HTTP_PORT": "0",
             "NOTIFIER_SMTP_URL": self.mails.smtp_url,
             "NOTIFIER_MAIL_FROM": "Shop <shop@example.org>",
+            "NOTIFIER_DEBOUNCE": '{"default": {"quiet": "PT0.2S", "at_most": "PT1S"}}',
         }
 
     async def start(self, *, ready: bool = True) -> Service:

@@ -16,7 +16,7 @@ import psutil  # type: ignore[import-untyped]
 from backorder_local import finder
 
 BACKORDER = Path(sysconfig.get_path("scripts")) / "backorder"
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from backorder_local import measure, progress, replay
+from backorder_local.demo import decided, nothing_is_left
 from backorder_local.mail_store import Mail
 from backorder_local.measure import Latency, Ledger
 from backorder_local.progress import Standing
+from backorder_local.summary import Decided
 from backorder_schemas import (
     AllocationReleased,
     BackorderCancelled,
@@ -118,6 +120,38 @@ def test_an_event_is_told_even_if_the_outcome_is_read_before_it() -> None:
     )  # fmt: skip
     assert not ledger.untold
     assert [each.order_id for each in ledger.sent] == ["1"]
+
+
+def test_what_is_not_told_or_told_later_is_what_the_notifier_says_of_events_that_concern_customers() -> None:
+    rows = [
+        {"kind": "backorder_created", "state": "told", "reason": None, "updates": 7},
+        {"kind": "backorder_created", "state": "not_told", "reason": "no_email", "updates": 2},
+        {"kind": "promise_changed", "state": "superseded", "reason": "later_date", "updates": 3},
+        {"kind": "promise_changed", "state": "pending", "reason": None, "updates": 4},
+        {"kind": None, "state": "not_told", "reason": "cancel_tells_it", "updates": 5},
+    ]
+    assert decided(rows) == Decided(events=12, later=4, not_told={"no_email": 2})
+
+
+@pytest.mark.parametrize(
+    ("waits", "nothing"),
+    [
+        ({}, True),
+        ({"orders_to_decide": 1}, False),
+        ({"deliveries_due": 1}, False),
+        ({"outcomes_unpublished": 1}, False),
+        ({"updates_pending": 1, "next_decision": 2}, False),
+        ({"updates_pending": 1, "next_decision": 1800}, True),  # more of the same may come first
+        ({"next_decision": 2}, True),  # a reminder, of which nothing was said so far
+    ],
+)
+def test_nothing_is_left_when_there_is_nothing_to_decide_soon_nor_to_send_nor_to_publish(
+    waits: dict[str, int], nothing: bool
+) -> None:
+    names = ("updates_pending", "orders_to_decide", "deliveries_due", "outcomes_unpublished")
+    soon = waits.pop("next_decision", None)
+    at = None if soon is None else (datetime.now(UTC) + timedelta(seconds=soon)).isoformat()
+    assert nothing_is_left(dict.fromkeys(names, 0) | waits | {"next_decision": at}) is nothing
 
 
 def test_latencies_are_the_nearest_ranks() -> None:
@@ -254,7 +288,7 @@ async def test_a_demo_says_what_the_topics_the_database_and_the_sink_say(home: H
         assert all(to.endswith("@example.org") for each in mails for to in each["to"])
         about = [event_id for each in told for event_id in each["about"]]
         assert sorted(about) == sorted(event["id"] for event in events)
-        assert said["events_untold"] == 0
+        assert (said["events_untold"], said["events_told_later"], said["events_not_told"]) == (0, 0, {})
         assert said["audit"]["clean"]
         assert said["audit"]["checked"] > 500
         ends_with_nothing_left(running, home)

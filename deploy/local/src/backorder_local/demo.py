@@ -8,9 +8,11 @@ import secrets
 import subprocess
 import sysconfig
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +29,17 @@ from backorder_local.purchases import Purchases
 from backorder_local.replay import Pace, Published, Replay, Window
 from backorder_local.stack import Plan, Stack
 from backorder_local.state import running_stacks
-from backorder_local.summary import Audit, Summary
+from backorder_local.summary import Audit, Decided, Summary
 
 TOLD_SECONDS = 60
-"""So long without a new mail, and the rest is given up."""
+"""So long without a new decision or mail, and the rest is given up."""
 PAUSE_SECONDS = 0.1
+ASK_SECONDS = 1.0
+CONCERN_CUSTOMERS = {
+    "allocation_revoked", "backorder_cancelled", "backorder_created", "backorder_filled", "backorder_rejected",
+    "promise_changed",
+}  # fmt: skip
+"""Kinds of the events that the ledger counts."""
 CLOSE_SECONDS = 5
 
 
@@ -66,7 +74,9 @@ def run(wanted: Wanted, say: Callable[[str], None]) -> None:
         with progress.shown() as show:
             replayed = asyncio.run(Demo(running, bought, cut, Pace(bought.start, wanted.speed), show).run())
         mails = MailStore(running.place.mails).mails()
-        result = summary.sum_up(bought, supply, replayed.published, replayed.ledger, mails, replayed.audit)
+        result = summary.sum_up(
+            bought, supply, replayed.published, replayed.ledger, mails, replayed.decided, replayed.audit
+        )
         alone = not wanted.keep or len(running_stacks()) == 1
         further = report.look_further(result, kept=wanted.keep, folder=running.state.folder, alone=alone)
         if wanted.as_json:
@@ -91,7 +101,7 @@ def problem(result: Summary, running: Stack) -> str:
     parts = [] if result.audit.clean else ["The audit found a rule broken."]
     if result.events_untold:
         parts.append(
-            f"{result.events_untold:,} events were told to nobody: for {TOLD_SECONDS} s no customer was written to."
+            f"{result.events_untold:,} events were told to nobody: for {TOLD_SECONDS} s nothing was decided or sent."
         )
     return " ".join([*parts, f"The logs are in {running.place.logs}"])
 
@@ -106,6 +116,7 @@ def own_prefix(way: Way | None) -> str:
 class Replayed:
     published: Published
     ledger: Ledger
+    decided: Decided
     audit: Audit
 
 
@@ -121,6 +132,7 @@ class Demo:
         self.ledger = Ledger({f"placed/{order.order_id}": order.order_id for order in bought.orders})
         self.prefix = running.state.prefix
         self.published = Published()
+        self.decided = Decided(0, 0, {})
 
     async def run(self) -> Replayed:
         """Returns when everything is decided and told, or no longer will be. Raises LocalError."""
@@ -169,7 +181,7 @@ class Demo:
         finally:
             await end(auditing)
         self.show(self.standing())
-        return Replayed(self.published, self.ledger, audit)
+        return Replayed(self.published, self.ledger, self.decided, audit)
 
     async def watch(self) -> None:
         """Shows where the replay stands. Ends only by a LocalError, when a process of the stack has ended."""
@@ -186,30 +198,41 @@ class Demo:
             at=self.published.until,
             lines_waiting=self.ledger.lines_waiting,
             units_filled=self.ledger.units["filled"],
-            told=due - len(self.ledger.untold),
+            told=min(due, max(due - len(self.ledger.untold), self.decided.events)),
             to_tell=due,
             mails=len(self.ledger.told),
         )
 
     async def until_decided(self, tail: Tail) -> None:
         """Until the allocator has published everything it decided, and the tail has read it."""
-        while (await self.ask("status"))["relay_behind"]:  # noqa: ASYNC110  another process: nobody could set an event
+        while (await self.ask("allocator", "status"))["relay_behind"]:  # noqa: ASYNC110  another process: nobody could set an event
             await asyncio.sleep(PAUSE_SECONDS)
         while not await tail.is_at_end():
             await measure.wait_for(tail.moved, PAUSE_SECONDS)
 
     async def until_told(self, tail: Tail) -> None:
-        """Until every event has an outcome of the notifier, or none came for TOLD_SECONDS."""
-        last, deadline = -1, 0.0
-        while self.ledger.untold:
-            if len(self.ledger.told) != last:
-                last, deadline = len(self.ledger.told), time.monotonic() + TOLD_SECONDS
+        """Until the notifier says that it has read, decided and sent everything, or nothing moves for TOLD_SECONDS."""
+        last: tuple[object, ...] = ()
+        deadline = 0.0
+        lag = 1
+        while True:
+            if lag:  # nothing more comes: what it has read once, it has read for good
+                lag = sum(row["lag"] for row in await self.ask("notifier", "lag"))
+            status = await self.ask("notifier", "status")
+            self.decided = decided(status["updates"])
+            if not lag and nothing_is_left(status["waits"]):
+                break
+            moved = (lag, self.decided, status["waits"]["deliveries_due"], len(self.ledger.told))
+            if moved != last:
+                last, deadline = moved, time.monotonic() + TOLD_SECONDS
             if time.monotonic() > deadline:
                 return
+            await asyncio.sleep(ASK_SECONDS)
+        while not await tail.is_at_end():
             await measure.wait_for(tail.moved, PAUSE_SECONDS)
 
     async def audit(self) -> Audit:
-        found = await self.ask("audit", codes=(0, 1))
+        found = await self.ask("allocator", "audit", codes=(0, 1))
         checks = found["checks"]
         return Audit(
             clean=found["clean"],
@@ -218,9 +241,9 @@ class Demo:
             violations={check["rule"]: check["violations"] for check in checks if check["violations"]},
         )
 
-    async def ask(self, command: str, codes: tuple[int, ...] = (0,)) -> Any:
-        """The JSON that backorder-allocator answers. Raises LocalError."""
-        program = Path(sysconfig.get_path("scripts")) / "backorder-allocator"
+    async def ask(self, service: str, command: str, codes: tuple[int, ...] = (0,)) -> Any:
+        """The JSON that a service's command answers. Raises LocalError."""
+        program = Path(sysconfig.get_path("scripts")) / f"backorder-{service}"
         process = await asyncio.create_subprocess_exec(
             program, command, "--json",
             env=os.environ | self.running.state.variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -232,8 +255,29 @@ class Demo:
                 process.kill()
         if process.returncode not in codes:
             said = complaint.decode(errors="replace").strip()
-            raise LocalError(f"backorder-allocator {command} ended with {process.returncode}:\n{said}", exit_code=1)
+            raise LocalError(f"backorder-{service} {command} ended with {process.returncode}:\n{said}", exit_code=1)
         return json.loads(answer)
+
+
+def decided(updates: Sequence[dict[str, Any]]) -> Decided:
+    """From the `updates` of `backorder-notifier status`."""
+    ours = [row for row in updates if row["kind"] in CONCERN_CUSTOMERS]
+    not_told: Counter[str] = Counter()
+    for row in ours:
+        if row["state"] == "not_told":
+            not_told[row["reason"]] += row["updates"]
+    later = sum(row["updates"] for row in ours if row["state"] == "pending")
+    return Decided(sum(row["updates"] for row in ours) - later, later, dict(not_told))
+
+
+def nothing_is_left(waits: dict[str, Any]) -> bool:
+    """Whether the notifier has nothing to do now or soon. News may still wait for more of the same, or for tomorrow."""
+    soon = waits["next_decision"]
+    if waits["updates_pending"] and soon is not None:
+        soon = datetime.fromisoformat(soon) < datetime.now(UTC) + timedelta(seconds=TOLD_SECONDS)
+    else:
+        soon = False
+    return not soon and not any(waits[name] for name in ("orders_to_decide", "deliveries_due", "outcomes_unpublished"))
 
 
 async def end(task: asyncio.Task[Any]) -> None:

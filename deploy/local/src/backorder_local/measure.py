@@ -25,6 +25,7 @@ from backorder_schemas import (
     DeadLetter,
     Message,
     NotificationFailed,
+    PromiseChanged,
     decode,
 )
 
@@ -70,11 +71,12 @@ class Ledger:
     fills: list[tuple[str, int]] = field(default_factory=list)
     """(what caused it, when)"""
     to_tell: dict[str, int] = field(default_factory=dict)
-    """When the events that customers are told of were published."""
+    """When the events that may concern customers were published."""
     filled_orders: list[str] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
     told_events: set[str] = field(default_factory=set)
     untold: set[str] = field(default_factory=set)
+    """Without an outcome: not told yet, or decided not to be told, which only the notifier knows."""
     lines_waiting: int = 0
     last_decision_ms: int = 0
 
@@ -92,6 +94,8 @@ class Ledger:
                     self.units["at_once"] += sum(line.quantity for line in message.lines)
             case AllocationRevoked():
                 self.units[f"revoked_{message.reason}"] += message.quantity
+                if message.reason == "stock_lost":
+                    self._tell(message.id, timestamp_ms)
             case BackorderCreated():
                 self.units["waited" if message.reason == "ordered" else "stock_lost"] += message.quantity
                 self._line(message, message.quantity_waiting, timestamp_ms)
@@ -105,6 +109,9 @@ class Ledger:
                 self._line(message, message.quantity_waiting, timestamp_ms)
             case BackorderRejected():
                 self.units["rejected"] += message.quantity
+                self._tell(message.id, timestamp_ms)
+            case PromiseChanged():
+                self._tell(message.id, timestamp_ms)
             case CustomerNotified() | NotificationFailed():
                 failure = (message.reason or "not said") if isinstance(message, NotificationFailed) else None
                 self.told.append(Told(message.order_id, message.about, message.kind, failure))
@@ -115,12 +122,15 @@ class Ledger:
                 return
         self.last_decision_ms = max(self.last_decision_ms, timestamp_ms)
 
+    def _tell(self, event_id: str, timestamp_ms: int) -> None:
+        self.to_tell[event_id] = timestamp_ms
+        if event_id not in self.told_events:  # topics are read side by side
+            self.untold.add(event_id)
+
     def _line(
         self, event: BackorderCreated | BackorderFilled | BackorderCancelled, left: int, timestamp_ms: int
     ) -> None:
-        self.to_tell[event.id] = timestamp_ms
-        if event.id not in self.told_events:  # topics are read side by side
-            self.untold.add(event.id)
+        self._tell(event.id, timestamp_ms)
         line = (event.order_id, event.line_no)
         if line not in self.waited_lines:
             self.waited_lines.add(line)
@@ -192,8 +202,8 @@ def receipt_to_filled(ledger: Ledger, receipts: Mapping[str, int]) -> Latency | 
 def event_to_mail(ledger: Ledger, mails: Iterable[Mail], order_ids: set[str]) -> Latency | None:
     """From the record of the oldest event that a mail tells to the moment the sink had it.
 
-    No mail names an event, but the notifier tells an order's in order: the nth that it says was sent is the nth in the
-    sink. Orders of which the two numbers differ (a mail sent twice after a crash) are left out."""
+    No mail names an event, but of an order one message goes after the other: the nth that the notifier says was sent is
+    the nth in the sink. Orders of which the two numbers differ (a mail sent twice after a crash) are left out."""
     received: dict[str, list[float]] = defaultdict(list)
     for mail in mails:
         if (order_id := order_of(mail, order_ids)) is not None:

@@ -105,6 +105,12 @@ def ms(milliseconds: float) -> str:
 
 def not_sent(summary: Summary) -> str:
     parts = [f"{count:,} not: {REASONS.get(reason, reason)}" for reason, count in summary.mails_not_sent.items()]
+    unpublished = {
+        reason: count for reason, count in summary.events_not_told.items() if reason not in summary.mails_not_sent
+    }
+    parts += [f"{count:,} events needed none: {reason.replace('_', ' ')}" for reason, count in unpublished.items()]
+    if summary.events_told_later:
+        parts.append(f"{summary.events_told_later:,} events wait for their time")
     if summary.events_untold:
         parts.append(f"{summary.events_untold:,} events were told to NOBODY in time")
     return "; ".join(parts) or "all that were due"

@@ -19,7 +19,12 @@ from backorder_local.processes import Process
 
 READY_SECONDS = 60
 STOP_SECONDS = 30  # what a service may take to finish the batch in hand
-MAIL_FROM = "Backorder <shop@example.org>"
+NOTIFIER_UNLESS_SET = {
+    "NOTIFIER_MAIL_FROM": "Backorder <shop@example.org>",
+    # The mail sink takes as many as come, and who tries things out is one customer who wants all of them.
+    "NOTIFIER_EMAIL_PER_SECOND": "1000",
+    "NOTIFIER_DAILY_CAP": "1000",
+}
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,10 @@ def settings(
         "allocator": processes.port_or_free(allocator_port, "Allocator", "--allocator-port"),
         "notifier": processes.port_or_free(notifier_port, "Notifier", "--notifier-port"),
     }
-    variables = {"NOTIFIER_SMTP_URL": smtp, "NOTIFIER_MAIL_FROM": os.environ.get("NOTIFIER_MAIL_FROM", MAIL_FROM)}
+    variables = {
+        "NOTIFIER_SMTP_URL": smtp,
+        **{name: os.environ.get(name, value) for name, value in NOTIFIER_UNLESS_SET.items()},
+    }
     for service, port in ports.items():
         variables |= {
             f"{service.upper()}_DATABASE_URL": database_url(postgres_url, f"{prefix}{service}"),

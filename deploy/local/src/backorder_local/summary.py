@@ -23,6 +23,18 @@ class Audit:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What `backorder-notifier status` says of the events that may concern customers.
+
+    `later`: news that waits for its time (more of the same may come first). `not_told` by reason.
+    """
+
+    events: int
+    later: int
+    not_told: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """All numbers of a demo; the keys of `--json`. Units are units of goods, `…_ms` milliseconds."""
 
@@ -51,6 +63,8 @@ class Summary:
     units_waiting: int
     mails_sent: int
     mails_not_sent: dict[str, int]
+    events_not_told: dict[str, int]
+    events_told_later: int
     events_untold: int
     seconds: float
     orders_per_second: float
@@ -69,7 +83,13 @@ class Summary:
 
 
 def sum_up(
-    bought: Purchases, supply: Supply, published: Published, ledger: Ledger, mails: Sequence[Mail], audit: Audit
+    bought: Purchases,
+    supply: Supply,
+    published: Published,
+    ledger: Ledger,
+    mails: Sequence[Mail],
+    decided: Decided,
+    audit: Audit,
 ) -> Summary:
     seconds = max(0.001, (ledger.last_decision_ms - published.first_ms) / 1000)
     waiting = {line: units for line, units in ledger.waiting.items() if units}
@@ -102,7 +122,9 @@ def sum_up(
         units_waiting=sum(waiting.values()),
         mails_sent=len(ledger.sent),
         mails_not_sent=dict(Counter(each.failure for each in ledger.told if each.failure is not None)),
-        events_untold=len(ledger.untold),
+        events_not_told=decided.not_told,
+        events_told_later=decided.later,
+        events_untold=max(0, len(ledger.to_tell) - decided.events - decided.later),
         seconds=round(seconds, 3),
         orders_per_second=round(len(bought.orders) / seconds, 1),
         lines_per_second=round(bought.line_count / seconds, 1),
