@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import asyncpg
 import pytest
 
 from backorder_notifier import migrate
+from tests.notifier.season import a_season
 from tests.notifier.smtp_script import ScriptedServer, scripted_server
 from tests.notifier.world import World
 
@@ -25,6 +27,27 @@ def migrated(postgres: Any) -> str:
 
     asyncio.run(make())
     return url
+
+
+@dataclass(frozen=True)
+class Season:
+    """A database after a season in which everything happened, to be copied."""
+
+    url: str
+    ended_at: datetime
+
+
+@pytest.fixture(scope="session")
+def season(postgres: Any, migrated: str) -> Season:
+    url: str = postgres.create_database(template=migrated)
+
+    async def live() -> datetime:
+        connection = await asyncpg.connect(url)
+        shop = await a_season(connection)
+        await connection.close()
+        return shop.now
+
+    return Season(url, asyncio.run(live()))
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from backorder_notifier import privacy
+from backorder_notifier import privacy, store
 from backorder_notifier.channel import Answer
 from backorder_notifier.intake import take_batch
 from backorder_notifier.policy import Policy
@@ -39,6 +40,7 @@ async def a_season(connection: asyncpg.Connection) -> Shop:
     await _not_reached(shop)
     await _gone(shop)
     await _waiting(shop)
+    await store.take_lease(connection, "relay", UUID(int=7), shop.now, shop.now + timedelta(minutes=1))
     return shop
 
 

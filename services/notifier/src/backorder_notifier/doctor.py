@@ -37,26 +37,25 @@ class Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Everything, one after the other; what can't be reached is waited for 15 s each."""
-    found = [Finding("settings", "fine", "All that is set is known and fits together.")]
-    found += await _guarded("database", lambda: _database(settings))
-    found += await _guarded("kafka", lambda: _kafka(settings))
+    """Everything there is to look at, what has to be reached at the same time; each is waited for 15 s at most."""
+    reached: dict[str, Callable[[], Awaitable[Sequence[Finding]]]] = {
+        "database": lambda: _database(settings),
+        "kafka": lambda: _kafka(settings),
+    }
     if "email" in settings.channels:
-        found += await _guarded("email", lambda: _mail(settings))
+        reached["email"] = lambda: _mail(settings)
+    if "webhook" in settings.channels:
+        reached["webhook"] = lambda: _webhook(settings)
+    found = [Finding("settings", "fine", "All that is set is known and fits together.")]
+    for each in await asyncio.gather(*(_guarded(about, work) for about, work in reached.items())):
+        found += each
     if "sms" in settings.channels:
         found += _sms(settings)
-    if "webhook" in settings.channels:
-        found += await _guarded("webhook", lambda: _webhook(settings))
     found += _templates(settings)
     found += _zones()
     if settings.public_url is None and (told := sorted(OPTIONAL - settings.kinds_off)):
-        found.append(
-            Finding(
-                "unsubscribing",
-                "note",
-                f"{', '.join(told)} go out without a link to unsubscribe: set NOTIFIER_PUBLIC_URL.",
-            )
-        )
+        says = f"{', '.join(told)} go out without a link to unsubscribe: set NOTIFIER_PUBLIC_URL."
+        found.append(Finding("unsubscribing", "note", says))
     return found
 
 
