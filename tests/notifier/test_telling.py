@@ -1,13 +1,14 @@
 """What customers complain about in other shops' backorder mails, and how one order's news become one message."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from backorder_notifier.dossier import Event
+from backorder_notifier.kinds import KINDS
 from backorder_notifier.policy import Policy
-from backorder_notifier.reasons import REASONS
+from backorder_notifier.reasons import REASONS, Reason
 from backorder_notifier.telling import delivery_id
 from backorder_schemas import BackorderCreated
 from tests.notifier.messages import (
@@ -157,6 +158,11 @@ def test_everything_that_is_not_told_says_why() -> None:
     assert undecided == []
     assert silent
     assert all(verdict.reason in REASONS for verdict in silent)
+
+
+def test_every_reason_and_kind_has_its_sentence() -> None:
+    not_news, decided = get_args(Reason)
+    assert REASONS.keys() == {*get_args(not_news), *get_args(decided), *KINDS}
 
 
 @pytest.mark.parametrize("reason", REASONS)

@@ -407,6 +407,14 @@ def test_a_reminder_that_nobody_could_make_in_time_is_not_made() -> None:
     assert story.timer("promise_approaching") == ("not_told", "too_old")
 
 
+def test_a_day_that_has_passed_is_not_announced_even_where_nothing_is_too_old() -> None:
+    story = told_of_a_date(policy=Policy(stale_after=timedelta(days=30)))
+    story.now = day(21, 0)
+    story.wait(minutes=1)
+    assert story.kinds == ["backorder_created"]
+    assert story.timer("promise_approaching") == ("not_told", "too_old")
+
+
 # ── going live ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

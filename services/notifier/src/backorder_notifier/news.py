@@ -10,7 +10,6 @@ from backorder_notifier.content import Content
 from backorder_notifier.dossier import Dossier, Event, Told
 from backorder_notifier.kinds import Channel, Kind
 from backorder_notifier.policy import Policy
-from backorder_notifier.reasons import Reason
 from backorder_notifier.timing import later
 from backorder_schemas import PromiseChanged
 
@@ -78,7 +77,7 @@ class Verdict:
     """
 
     state: Literal["pending", "told", "superseded", "not_told"]
-    reason: Reason | Kind | str | None = None
+    reason: str | None = None
 
 
 TOLD = Verdict("told")
