@@ -385,6 +385,18 @@ def test_a_loss_told_without_its_date_is_followed_by_the_date() -> None:
     assert (story.line().expected, story.line().lost) == (day(28), 0)
 
 
+def test_a_loss_of_which_only_a_part_was_told_is_told_as_a_whole() -> None:
+    story = told_of_a_date()
+    story.hear(revoked(version=2, release_no=None, quantity=1, caused_by="count"))
+    story.wait(minutes=1)
+    assert (story.line().lost, story.line().waiting) == (1, 6)
+    story.hear(revoked(version=3, quantity=3, caused_by="count"), lost(promised_at=day(20)))
+    story.wait(minutes=1)
+    assert story.kinds == ["backorder_created", "allocation_revoked", "allocation_revoked"]
+    assert (story.line().lost, story.line().waiting, story.line().ready) == (4, 9, 6)
+    assert story.verdict("1001/allocations/v3") == ("not_told", "told_already")
+
+
 def test_a_revocation_after_its_loss_was_told_is_not_told_again() -> None:
     story = told_of_a_date()
     story.hear(lost())
@@ -423,6 +435,18 @@ def test_a_shipment_that_comes_before_all_else_of_its_order_is_told_once_the_ord
     story.wait(minutes=1)
     assert story.kinds == ["shipped"]
     assert (story.line().created, story.line().shipped_now, story.line().waiting) == (5, 10, 5)
+
+
+def test_a_shipment_is_not_judged_before_its_time_by_news_that_are_due() -> None:
+    story = Story(line(1, 15), line(2, 3, "CASE"))
+    story.hear(rejected(version=1, line_no=2, sku="CASE", quantity=3))
+    story.wait(seconds=1.5)
+    story.hear(shipped(units={1: 10}))
+    story.wait(seconds=1)
+    assert story.kinds == ["backorder_rejected"]
+    story.hear(created(version=2))
+    story.wait(minutes=1)
+    assert story.kinds == ["backorder_rejected", "shipped"]
 
 
 def test_a_shipment_of_an_order_of_which_nobody_says_that_it_waits_is_not_told_in_the_end() -> None:
@@ -494,6 +518,18 @@ def test_the_same_news_told_anew_are_the_same_message() -> None:
     assert first.message_id == second.message_id
     assert delivery_id(first.message_id, "email") == delivery_id(second.message_id, "email")
     assert delivery_id(first.message_id, "email") != delivery_id(first.message_id, "sms")
+
+
+def test_the_same_news_with_another_date_are_another_message() -> None:
+    story = told_of_a_date()
+    story.mail_is_down = True
+    story.hear(filled(quantity=1, quantity_waiting=4))
+    story.wait(minutes=1)
+    story.hear(moved(version=3, promised_at=day(27), previous_promised_at=day(20)))
+    story.wait(hours=1)
+    first, second = [each.composed for each in story.messages[1:]]
+    assert first.about == second.about
+    assert first.message_id != second.message_id
 
 
 def test_messages_that_tell_different_things_have_ids_of_their_own() -> None:
