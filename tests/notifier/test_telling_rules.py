@@ -119,6 +119,20 @@ def test_no_reminder_goes_while_a_change_of_the_date_is_undecided() -> None:
     assert story.kinds == ["backorder_created", "promise_approaching"]
 
 
+def test_a_date_that_did_not_move_after_all_was_missed() -> None:
+    story = told_of_a_date(policy=Policy(kinds_off=OPTIONAL))
+    story.wait_until(day(21, 8.9))
+    story.hear(
+        moved(version=2, promised_at=day(27), previous_promised_at=day(20)),
+        moved(version=3, promised_at=day(20), previous_promised_at=day(27)),
+    )
+    story.wait_until(day(21, 9.1))
+    story.hear(rejected(version=4, quantity=1))
+    story.wait_until(day(21, 9.2))
+    assert story.kinds == ["backorder_created", "backorder_rejected"]
+    assert story.timer("promise_missed") == ("told", None)
+
+
 def test_a_promise_is_missed_when_the_day_has_passed_and_units_still_wait() -> None:
     story = told_of_a_date()
     story.wait_until(day(30))
