@@ -269,8 +269,15 @@ async def test_shipments_are_told_though_it_is_known_only_later_that_something_h
     at = {"occurred_at": NOON + timedelta(hours=1)}
     await take(connection, *log.records(placed(), released(), shipped(units={1: 10}, **at), delivered(**at)))
     assert [row[2] for row in await updates(connection)] == ["never_waited", "never_waited"]
-    await take(connection, log.record(created()))
+    await take(connection, log.record(created(occurred_at=NOON)))
     assert await updates(connection) == [("shipped", "pending", None), ("delivered", "pending", None), CREATED]
+
+
+async def test_shipments_from_before_something_waited_stay_untold(connection: asyncpg.Connection) -> None:
+    log = Log()
+    later = NOON + timedelta(hours=1)
+    await take(connection, *log.records(placed(), released(), shipped(units={1: 10}), created(occurred_at=later)))
+    assert await updates(connection) == [(None, "not_told", "never_waited"), CREATED]
 
 
 async def test_a_backlog_that_is_being_read_is_noticed_until_it_is_read(connection: asyncpg.Connection) -> None:

@@ -34,6 +34,7 @@ log = logger("reading")
 _PLACE_SECONDS: Final = 5.0
 _COMMIT_SECONDS: Final = 5.0
 _STALE_SECONDS: Final = 60.0
+_PROBE_MS: Final = 2000
 
 Poll = Callable[[AIOKafkaConsumer], Awaitable[Sequence[ConsumerRecord]]]
 
@@ -136,36 +137,40 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         except (KafkaError, ConsumerStoppedError):
             raise
         except Exception as error:
+            log.error("poll_failed", **describe(error))
             async with self._busy:
-                if not await self._set_aside(consumer, error):
-                    log.error("poll_failed", **describe(error))
-            await asyncio.sleep(1)
-            return ()
+                readable = await self._set_aside(consumer)
+            if not readable:
+                await asyncio.sleep(1)
+            return readable
 
-    async def _set_aside(self, consumer: AIOKafkaConsumer, error: Exception) -> bool:
-        """Pause the partitions that can't be read on. False: it was none of them."""
-        found = set()
+    async def _set_aside(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
+        """Pause the partitions that can't be read on; returns what comes before the place where it ends."""
+        readable: list[ConsumerRecord] = []
         for partition in self._placed - self._unreadable:
             position = await consumer.position(partition)
-            try:
-                await consumer.getmany(partition, timeout_ms=0)
-            except KafkaError:
+            if position == consumer.highwater(partition):
                 continue
-            except Exception:
-                found.add(partition)
+            consumer.seek(partition, position)  # drops what the library has read half
+            try:
+                await consumer.getmany(partition, timeout_ms=_PROBE_MS)
+                consumer.seek(partition, position)
+            except KafkaError:
+                consumer.seek(partition, position)
+            except Exception as error:
+                consumer.seek(partition, position)
+                readable += await _one_by_one(consumer, partition)
+                consumer.pause(partition)
+                self._unreadable.add(partition)
+                UNREADABLE.labels(partition.topic, str(partition.partition)).set(1)
                 log.error(
                     "unreadable",
                     topic=partition.topic,
                     partition=partition.partition,
-                    offset=position,
+                    offset=await consumer.position(partition),
                     **describe(error),
                 )
-                UNREADABLE.labels(partition.topic, str(partition.partition)).set(1)
-                consumer.pause(partition)
-            finally:
-                consumer.seek(partition, position)
-        self._unreadable |= found
-        return bool(found)
+        return readable
 
     # Batches
 
@@ -286,6 +291,17 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return False
         placed: bool = consumer.assignment() <= self._placed
         return placed
+
+
+async def _one_by_one(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[ConsumerRecord]:
+    """What can be read before what can't."""
+    records: list[ConsumerRecord] = []
+    try:
+        while found := await consumer.getmany(partition, timeout_ms=_PROBE_MS, max_records=1):
+            records += found[partition]
+    except Exception:
+        log.debug("read_so_far", records=len(records))
+    return records
 
 
 def count_and_log(report: Report) -> None:
