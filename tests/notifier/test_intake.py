@@ -96,7 +96,7 @@ async def test_an_order_is_known_the_same_whichever_topic_is_read_first(connecti
     seen = set()
     for number, topics in enumerate(itertools.permutations(("orders", "backorders", "allocations", "fulfilment"))):
         order_id = f"o-{number}"
-        says = {
+        says: dict[str, list[Any]] = {
             "orders": [placed(order_id, lines=lines), order_cancelled(order_id, {2: None})],
             "backorders": [created(order_id), moved(order_id, 2, NOON + 9 * DAY), filled(order_id, 3)],
             "allocations": [released(order_id, 1, {1: 10}), released(order_id, 2, {1: 5})],
@@ -266,7 +266,7 @@ async def test_shipments_are_told_though_it_is_known_only_later_that_something_h
     connection: asyncpg.Connection,
 ) -> None:
     log = Log()
-    at = {"occurred_at": NOON + timedelta(hours=1)}
+    at: dict[str, Any] = {"occurred_at": NOON + timedelta(hours=1)}
     await take(connection, *log.records(placed(), released(), shipped(units={1: 10}, **at), delivered(**at)))
     assert [row[2] for row in await updates(connection)] == ["never_waited", "never_waited"]
     await take(connection, log.record(created(occurred_at=NOON)))
@@ -317,7 +317,7 @@ async def test_a_change_of_contact_is_for_orders_of_before_and_after_and_older_o
     connection: asyncpg.Connection,
 ) -> None:
     log = Log()
-    at = {"occurred_at": NOON + timedelta(hours=1)}
+    at: dict[str, Any] = {"occurred_at": NOON + timedelta(hours=1)}
     await take(connection, log.record(placed()))
     change = contact_changed(revision=4, email="new@example.org", phone="+4930123456", channels=("sms",), **at)
     report = await take(connection, *log.records(change, placed("2", email=None)))
@@ -425,7 +425,7 @@ async def test_a_large_batch_takes_as_many_statements_as_a_small_one(connection:
         messages: list[Any] = []
         for number in range(first, first + orders):
             name = str(number)
-            customer = {"customer": {"customer_id": name}}
+            customer: dict[str, Any] = {"customer": {"customer_id": name}}
             messages += [placed(name, **customer), created(name), moved(name, 2, NOON + 9 * DAY), filled(name, 4)]
             messages += [released(name), shipped(name, units={1: 10}), contact_changed(name, phone="+4930123456")]
             messages += [sku_policy(name), availability(name)]
