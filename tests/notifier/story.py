@@ -11,7 +11,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from backorder_notifier.content import Content, ContentLine
-from backorder_notifier.dossier import Dossier, Event, Told, apply, news_of, place
+from backorder_notifier.dossier import Dossier, Event, Told
+from backorder_notifier.filing import apply, news_of, place
 from backorder_notifier.kinds import KINDS, Channel, Kind
 from backorder_notifier.policy import Policy
 from backorder_notifier.reasons import REASONS

@@ -11,11 +11,9 @@ from backorder_notifier.dossier import (
     LineState,
     ShipmentState,
     Standing,
-    apply,
-    news_of,
-    place,
     standing,
 )
+from backorder_notifier.filing import apply, news_of, place
 from backorder_schemas import OrderPlaced
 from tests.notifier.messages import (
     NOON,

@@ -15,10 +15,8 @@ from backorder_notifier.dossier import (
     Event,
     Told,
     ToldLine,
-    apply,
-    news_of,
-    place,
 )
+from backorder_notifier.filing import apply, news_of, place
 from backorder_notifier.kinds import KINDS, Kind
 from backorder_notifier.rows import CursorPosition, KnownUpdate, NewUpdate, OrderRow, Record
 from backorder_notifier.store import Partition

@@ -6,7 +6,8 @@ from typing import Final
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
-from backorder_notifier.dossier import Standing, shipped_by, standing
+from backorder_notifier.dossier import Standing, standing
+from backorder_notifier.filing import shipped_by
 from backorder_notifier.kinds import KINDS, OPTIONAL, Channel, Kind
 from backorder_notifier.news import TOLD, Composed, OrderView, Pending, Timed, Verdict, is_due, is_stale
 from backorder_notifier.policy import Policy
