@@ -4,6 +4,7 @@ It does with plain values what the intake, the teller and the senders do with ro
 is time, messages written down, withdrawn for newer ones, or accepted.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,7 @@ class Story:
         self.messages: list[Sent] = []
         self.tell_at: datetime | None = None
         self.dossier = Dossier()
+        self.decisions: Counter[datetime] = Counter()
         if order is not None or lines:
             self.place(order or placed(lines=lines))
 
@@ -144,6 +146,8 @@ class Story:
     # ── what the teller does ─────────────────────────────────────────────────────────────────────────────────────
 
     def decide(self) -> Decision:
+        self.decisions[self.now] += 1
+        assert self.decisions[self.now] <= 6, "decided again and again at one moment"
         given_back = self._withdraw()
         decision = compose(self.view(given_back), self.pending(), self.titles, self._in_stock, self.policy, self.now)
         message = decision.message

@@ -57,7 +57,6 @@ class Watched(Story):
         self.lagging: list[list[Event]] = []  # events not heard yet, topic by topic
         self.told_before: list[Told] = []
         self.heard: dict[str, Event] = {}
-        self.decisions_now: Counter[datetime] = Counter()
 
     def hear(self, *events: Any, occurred_at: datetime | None = None) -> None:
         self.heard |= {event.id: event for event in events}
@@ -65,8 +64,6 @@ class Watched(Story):
         self.check_undecided()
 
     def decide(self) -> Decision:
-        self.decisions_now[self.now] += 1
-        assert self.decisions_now[self.now] <= 6, "decided again and again at one moment"
         open_before = [each for each in self.messages if each.state == "open"]
         assert len(open_before) <= 1
         before = len(self.messages)
