@@ -17,11 +17,10 @@ from backorder_notifier.dossier import (
     ToldLine,
 )
 from backorder_notifier.filing import apply, news_of, place
+from backorder_notifier.items import Item
 from backorder_notifier.kinds import KINDS, Kind
-from backorder_notifier.rows import CursorPosition, KnownUpdate, NewUpdate, OrderRow, Record
-from backorder_notifier.store import Partition
+from backorder_notifier.rows import CursorPosition, KnownUpdate, NewUpdate, OrderRow, Partition, Record
 from backorder_notifier.telling import take_as_told
-from backorder_notifier.turns import Item
 from backorder_schemas import (
     AllocationReleased,
     AllocationRevoked,

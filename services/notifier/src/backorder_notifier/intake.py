@@ -20,13 +20,13 @@ from backorder_notifier.applying import (
 from backorder_notifier.contacts import Customer, changed
 from backorder_notifier.errors import is_data_error
 from backorder_notifier.fail_points import reached
+from backorder_notifier.items import Item, VersionedEvent
 from backorder_notifier.policy import Policy
-from backorder_notifier.rows import DeadLetterRow, KnownUpdate, Record, SavedOrder
+from backorder_notifier.rows import DeadLetterRow, Key, KnownUpdate, Partition, Record, SavedOrder
 from backorder_notifier.sorting import Batch, Judged, judge, sort
 from backorder_notifier.statements import Connection
-from backorder_notifier.store import Key, Partition
 from backorder_notifier.telling import Mark, look_at
-from backorder_notifier.turns import Item, Turns, VersionedEvent, keys_of, open_turns, save_turns
+from backorder_notifier.turns import Turns, keys_of, open_turns, save_turns
 from backorder_schemas import DeadLetter, Gap, OrderPlaced
 
 READS = ("orders", "backorders", "allocations", "fulfilment", "catalog", "customers", "availability")

@@ -7,6 +7,10 @@ from typing import Literal
 from backorder_notifier.kinds import Kind
 
 Headers = tuple[tuple[str, bytes | None], ...]
+Partition = tuple[str, int]
+"""(full topic, partition)"""
+Key = tuple[str, str]
+"""(topic without prefix, key of its messages)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
+from backorder_notifier.items import Item
 from backorder_notifier.rows import Record
-from backorder_notifier.turns import Item
 from backorder_schemas import (
     AllocationReleased,
     AllocationRevoked,

@@ -16,22 +16,19 @@ from backorder_notifier.rows import (
     CursorRow,
     DeadLetterRow,
     Headers,
+    Key,
     KnownUpdate,
     NewUpdate,
     OrderRow,
     OutboxRow,
     ParkedRow,
+    Partition,
     PendingMark,
     Record,
     SavedOrder,
 )
 from backorder_notifier.statements import Connection, columns, run
 from backorder_schemas import DeadLetter
-
-Partition = tuple[str, int]
-"""(full topic, partition)"""
-Key = tuple[str, str]
-"""(topic without prefix, key of its messages)"""
 
 # Reading a batch
 

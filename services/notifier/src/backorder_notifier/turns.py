@@ -3,57 +3,12 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from backorder_notifier import store
-from backorder_notifier.dossier import Event
-from backorder_notifier.rows import ParkedRow, Record
+from backorder_notifier.items import Item, VersionedEvent
+from backorder_notifier.rows import Key, ParkedRow, Record
 from backorder_notifier.statements import Connection
-from backorder_notifier.store import Key
-from backorder_schemas import (
-    AllocationReleased,
-    AllocationRevoked,
-    BackorderCancelled,
-    BackorderCreated,
-    BackorderFilled,
-    BackorderRejected,
-    DeadLetter,
-    Decoded,
-    Gap,
-    OrderPlaced,
-    Position,
-    PromiseChanged,
-    Versions,
-    decode,
-)
-
-VERSIONED: Final = ("allocations", "backorders")
-"""Topics whose messages are applied by version."""
-
-VersionedEvent = (
-    BackorderCreated
-    | BackorderFilled
-    | BackorderCancelled
-    | BackorderRejected
-    | PromiseChanged
-    | AllocationReleased
-    | AllocationRevoked
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A message about one order and the record that it came in, which is what is kept while it waits.
-
-    `told_below`: whether the release before 0002 had read it, or could have known nothing of it.
-    `out_of_turn`: a later version was applied before.
-    """
-
-    record: Record
-    message: OrderPlaced | Event
-    traceparent: str | None
-    told_below: bool = False
-    out_of_turn: bool = False
+from backorder_schemas import DeadLetter, Decoded, Gap, Position, Versions, decode
 
 
 @dataclass(slots=True)
