@@ -14,9 +14,14 @@ SOURCES = sorted(Path(str(files(backorder_notifier))).glob("*.py"))
 STATEMENTS = sorted(entry.name.removesuffix(".sql") for entry in SQL.iterdir())
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
-async def test_a_statement_prepares_against_the_migrated_schema(connection: asyncpg.Connection, name: str) -> None:
-    await connection.prepare(statement(name))
+async def test_each_statement_prepares_against_the_migrated_schema(connection: asyncpg.Connection) -> None:
+    wrong = {}
+    for name in STATEMENTS:
+        try:
+            await connection.prepare(statement(name))
+        except asyncpg.PostgresError as error:
+            wrong[name] = str(error)
+    assert not wrong
 
 
 @pytest.mark.parametrize("name", STATEMENTS)
