@@ -1,6 +1,7 @@
 """`dlq`: what could not be used, shown with care, and driven again through the service's own transaction."""
 
 import json as json_module
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -34,6 +35,9 @@ STRUCTURE = frozenset(
 )
 """Fields whose values are shown unmasked; everything else may hold an address."""
 MASK = "***"
+SHOWN = ("ce_", "content-type")
+ADDRESS = re.compile(r"@|^\+[0-9]{6}")
+"""A mail address or a phone number is masked wherever somebody put it."""
 
 
 def summary(letter: DeadLetterRow) -> dict[str, Any]:
@@ -56,9 +60,9 @@ def shown(letter: DeadLetterRow, *, unmasked: bool) -> dict[str, Any]:
     """A whole dead letter. Values that may be contact data are masked unless asked for."""
     return summary(letter) | {
         "record_at": letter.record_at,
-        "key": _text(letter.key),
+        "key": _text(letter.key) if unmasked else _unless_address(_text(letter.key)),
         "headers": [
-            [name, _text(value) if unmasked or name.startswith(("ce_", "content-type")) else MASK]
+            [name, _text(value) if unmasked else _unless_address(_text(value)) if name.startswith(SHOWN) else MASK]
             for name, value in letter.headers
         ],
         "value": _text(letter.value) if unmasked else masked(letter.value),
@@ -80,7 +84,9 @@ def _mask(content: Any) -> Any:
     match content:
         case dict():
             return {
-                name: each if name in STRUCTURE and not isinstance(each, dict | list) else _mask(each)
+                _unless_address(name): _unless_address(each)
+                if name in STRUCTURE and not isinstance(each, dict | list)
+                else _mask(each)
                 for name, each in content.items()
             }
         case list():
@@ -89,6 +95,10 @@ def _mask(content: Any) -> Any:
             return content
         case _:
             return MASK
+
+
+def _unless_address(content: Any) -> Any:
+    return MASK if isinstance(content, str) and ADDRESS.search(content) else content
 
 
 def _text(value: bytes | None) -> str | None:
