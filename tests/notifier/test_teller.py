@@ -154,14 +154,37 @@ async def test_the_same_decision_again_is_the_same_message_and_keeps_its_tries(s
     await shop.comes(placed(), created(promised_at=date))
     await shop.decides()
     await shop.sends()
-    before = await shop.connection.fetchrow("SELECT delivery_id, due_at, attempts FROM deliveries")
+    before = await shop.connection.fetchrow(
+        "SELECT delivery_id, due_at, attempts, first_attempt_at, reason FROM deliveries"
+    )
     await shop.connection.execute("UPDATE orders SET tell_at = $1", shop.now)
     await shop.decides(after=timedelta(seconds=1))
-    assert await shop.connection.fetchrow("SELECT delivery_id, due_at, attempts FROM deliveries") == before
+    assert (
+        await shop.connection.fetchrow("SELECT delivery_id, due_at, attempts, first_attempt_at, reason FROM deliveries")
+        == before
+    )
     assert len(await shop.messages()) == 1
     shop.waits(minutes=30)
     await shop.sends()
     assert [message.delivery_id for message in shop.senders["email"].got] == [before["delivery_id"]]
+
+
+async def test_news_given_back_that_is_not_due_any_more_waits_with_what_came_since(shop: Shop) -> None:
+    dates = [NOON + days * DAY for days in (20, 30, 40)]
+    await shop.comes(placed(), created(promised_at=dates[0]))
+    await shop.decides()
+    await shop.sends()
+    await shop.comes(moved(promised_at=dates[1], previous_promised_at=dates[0]))
+    await shop.decides(after=timedelta(minutes=30))
+    await shop.comes(moved(version=3, promised_at=dates[2], previous_promised_at=dates[1]))
+    await shop.connection.execute("UPDATE orders SET tell_at = $1", shop.now)
+    await shop.decides(after=timedelta(minutes=1))
+    assert await shop.verdicts() == {"v1": ("told", None), "v2": ("pending", None), "v3": ("pending", None)}
+    await shop.decides(after=timedelta(minutes=30))
+    await shop.sends()
+    assert shop.kinds() == ["backorder_created", "promise_changed"]
+    (said,) = shop.senders["email"].got[-1].content.lines
+    assert (said.previous, said.expected) == (dates[0], dates[2])
 
 
 async def test_a_reminder_that_was_taken_back_is_told_by_the_next_message(shop: Shop) -> None:
@@ -247,6 +270,25 @@ async def test_a_webhook_that_waits_stays_where_the_customer_has_read_the_messag
     for _ in range(2):
         await shop.sends("webhook")
     assert [message.about for message in shop.senders["webhook"].got] == [("1001/v1",), ("1001/v2",)]
+
+
+async def test_what_no_channel_has_sent_gives_way_on_all_of_them(three_channels: Shop) -> None:
+    shop = three_channels
+    await _placed_and_created(shop)
+    await shop.comes(filled())
+    await shop.decides()
+    await shop.sends()
+    assert [shop.kinds(channel) for channel in shop.policy.channels] == [["backorder_filled"]] * 3
+
+
+async def test_the_same_decision_again_is_not_sent_again_where_it_was_sent(three_channels: Shop) -> None:
+    shop = three_channels
+    await _placed_and_created(shop)
+    await shop.sends("webhook")
+    await shop.connection.execute("UPDATE orders SET tell_at = $1", shop.now)
+    assert (await shop.decides()).looked_at == 1
+    await shop.sends()
+    assert [shop.kinds(channel) for channel in shop.policy.channels] == [["backorder_created"]] * 3
 
 
 async def test_news_that_only_the_webhook_has_is_told_to_the_customer_by_the_next_message(three_channels: Shop) -> None:
