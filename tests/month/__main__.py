@@ -25,7 +25,7 @@ from backorder_notifier.policy import Policy
 from tests.conftest import Databases, say, wish
 from tests.month import purchases
 from tests.month.allocating import Allocating
-from tests.month.checking import Checked, Told, check
+from tests.month.checking import Checked, Mail, Told, check
 from tests.month.purchases import Month
 from tests.month.replaying import Replay, replay
 from tests.month.telling import Telling
@@ -78,11 +78,12 @@ async def run(databases: Databases, month: Month, seed: int, a_turn: timedelta, 
     allocating = Allocating(allocator, context)
     done = await replay(month, allocating, telling, seed, a_turn)
     told, decided = await telling.told(), await telling.decided()
-    mails: dict[str, list[str]] = {}
+    mails: dict[str, list[Mail]] = {}
     for mail in server.accepted:
         delivery_id = str(mail["Message-ID"]).strip("<>").partition("@")[0]
         body = mail.get_body(("plain",))
-        mails.setdefault(delivery_id, []).append("" if body is None else body.get_content())
+        text = "" if body is None else body.get_content()
+        mails.setdefault(delivery_id, []).append(Mail(str(mail["Content-Language"]), text))
     checked = check(done.heard, told, decided, mails)
     states = Counter((each.state, each.reason) for each in decided)
     return Outcome(done, told, checked, states, await allocating.problems(), telling, server)

@@ -4,9 +4,10 @@ Nothing of the notifier's code is used here: events come as they were sent to it
 its database holds them, mails as the mail server got them.
 """
 
+import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -51,6 +52,7 @@ WEIGHT = [
     "feedback_request",
 ]
 OPTIONAL = {"delivered", "promise_approaching", "feedback_request"}
+ROW = re.compile(r"^  Still to come: ([1-9][0-9,]*)\n  Expected: (.+)$", re.MULTILINE)
 LATER_DAYS, EARLIER_DAYS = 2, 3
 
 
@@ -98,6 +100,14 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """The text part of a mail that the mail server accepted."""
+
+    language: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How a line stands after an event."""
 
@@ -114,18 +124,24 @@ class Ledger:
     events: dict[str, Happened] = field(default_factory=dict)
     orders: dict[str, OrderPlaced] = field(default_factory=dict)
     waited: set[str] = field(default_factory=set)
-    zones: dict[str, str] = field(default_factory=dict)
+    zones: dict[str, list[tuple[datetime, str]]] = field(default_factory=dict)
     wants: dict[str, list[tuple[datetime, bool]]] = field(default_factory=lambda: defaultdict(list))
 
     def standing(self, key: LineKey, at: datetime) -> Standing:
         place = bisect_right(self.times[key], at)
         return self.standings[key][place - 1] if place else Standing(0, None)
 
-    def zone(self, order_id: str) -> ZoneInfo:
+    def zone(self, order_id: str, at: datetime) -> ZoneInfo:
         try:
-            return ZoneInfo(self.zones[order_id])
-        except (KeyError, ValueError, OSError):
+            return ZoneInfo([zone for when, zone in self.zones[order_id] if when <= at][-1])
+        except (LookupError, ValueError, OSError):
             return ZoneInfo("UTC")
+
+    def of_order(self, order_id: str) -> Iterator[tuple[LineKey, list[Standing]]]:
+        for line in self.orders[order_id].lines:
+            key = (order_id, line.line_no)
+            if standings := self.standings.get(key):
+                yield key, standings
 
     def wants_optional(self, customer_id: str, at: datetime) -> bool:
         said = [wants for when, wants in self.wants[customer_id] if when <= at]
@@ -140,13 +156,14 @@ def ledger_of(heard: Iterable[Heard]) -> Ledger:
         match message:
             case OrderPlaced():
                 ledger.orders[message.order_id] = message
-                ledger.zones[message.order_id] = message.customer.timezone
+                ledger.zones[message.order_id] = [(each.at, message.customer.timezone)]
                 customers[message.customer.customer_id].append(message.order_id)
             case ContactChanged():
                 if message.optional_kinds is not None:
                     ledger.wants[message.customer_id].append((each.at, message.optional_kinds))
                 if message.timezone is not None:
-                    ledger.zones |= dict.fromkeys(customers[message.customer_id], message.timezone)
+                    for order_id in customers[message.customer_id]:
+                        ledger.zones[order_id].append((each.at, message.timezone))
             case BackorderCreated() | BackorderFilled() | BackorderCancelled() | BackorderRejected() | PromiseChanged():
                 ledger.events[message.id] = Happened(each.at, message)
                 _stand(ledger, each, message)
@@ -188,9 +205,9 @@ class Checked:
 
 
 def check(
-    heard: Sequence[Heard], told: Sequence[Told], decided: Sequence[Decided], mails: Mapping[str, Sequence[str]]
+    heard: Sequence[Heard], told: Sequence[Told], decided: Sequence[Decided], mails: Mapping[str, Sequence[Mail]]
 ) -> Checked:
-    """`mails`: the text parts that the mail server accepted, by delivery id."""
+    """`mails` by delivery id."""
     ledger = ledger_of(heard)
     checked = Checked()
     by_order: dict[str, list[Told]] = defaultdict(list)
@@ -200,7 +217,7 @@ def check(
         messages.sort(key=lambda message: message.position)
         _check_order(ledger, messages, checked)
     _check_events(ledger, told, decided, checked)
-    _check_mails(told, mails, checked)
+    _check_mails(ledger, told, mails, checked)
     return checked
 
 
@@ -221,6 +238,19 @@ def _check_order(ledger: Ledger, messages: Sequence[Told], checked: Checked) -> 
         if message.sent:
             for line in message.content.get("lines", ()):
                 shown[line["line_no"]] = (line.get("waiting", 0), moment(line.get("expected")))
+    if all(message.sent for message in messages):
+        _check_end(ledger, messages[-1], shown, checked)
+
+
+def _check_end(ledger: Ledger, last: Told, shown: Mapping[int, tuple[int, datetime | None]], checked: Checked) -> None:
+    zone = ledger.zone(last.order_id, last.composed_at)
+    for (order_id, line_no), standings in ledger.of_order(last.order_id):
+        waiting, expected = shown.get(line_no, (0, None))
+        case = f"{order_id} {line_no}: told {waiting} {expected}, is {standings[-1]}"
+        checked.that("in the end a customer knows what waits", waiting == standings[-1].waiting, case)
+        if waiting:
+            moved = matters(day(expected, zone), day(standings[-1].promised_at, zone))
+            checked.that("in the end a customer knows until when", not moved, case)
 
 
 def _check_units(ledger: Ledger, message: Told, checked: Checked, case: str) -> None:
@@ -284,7 +314,7 @@ def _check_moved(
     checked: Checked,
     case: str,
 ) -> None:
-    zone = ledger.zone(message.order_id)
+    zone = ledger.zone(message.order_id, message.composed_at)
     moves = []
     for line in message.content.get("lines", ()):
         if not line.get("waiting"):
@@ -337,7 +367,7 @@ def _check_events(ledger: Ledger, told: Sequence[Told], decided: Sequence[Decide
             checked.looked["small moves are recorded"] += 1
 
 
-def _check_mails(told: Sequence[Told], mails: Mapping[str, Sequence[str]], checked: Checked) -> None:
+def _check_mails(ledger: Ledger, told: Sequence[Told], mails: Mapping[str, Sequence[Mail]], checked: Checked) -> None:
     ids = Counter(message.message_id for message in told)
     checked.that("no message was made twice", max(ids.values(), default=1) == 1, ids.most_common(1))
     sent = {message.delivery_id: message for message in told if message.sent}
@@ -345,7 +375,29 @@ def _check_mails(told: Sequence[Told], mails: Mapping[str, Sequence[str]], check
         case = f"{message.order_id}#{message.position} {message.kind}"
         texts = mails.get(delivery_id or "", ())
         checked.that("a mail that was sent arrived exactly once", len(texts) == 1, f"{case}: {len(texts)}")
+        if texts and texts[0].language == "en":
+            said, meant = rows_of(texts[0].text), _rows_meant(ledger, message)
+            checked.that("a mail's text says what waits, and until when", said == meant, f"{case}: {said} {meant}")
     checked.that("no mail came that nobody sent", mails.keys() <= sent.keys(), mails.keys() - sent.keys())
+
+
+def rows_of(text: str) -> list[tuple[str, str]]:
+    """(units, date) of each line of an English mail that waits."""
+    return sorted(ROW.findall(text.replace("\r\n", "\n")))
+
+
+def _rows_meant(ledger: Ledger, message: Told) -> list[tuple[str, str]]:
+    zone = ledger.zone(message.order_id, message.composed_at)
+    today = message.composed_at.astimezone(zone).date()
+    rows = []
+    for line_no in {line["line_no"] for line in message.content.get("lines", ())}:
+        standing = ledger.standing((message.order_id, line_no), message.composed_at)
+        if standing.waiting:
+            expected = day(standing.promised_at, zone)
+            known = expected is not None and expected >= today
+            words = f"{expected:%B} {expected.day}, {expected.year}" if expected and known else "not known yet"
+            rows.append((f"{standing.waiting:,}", words))
+    return sorted(rows)
 
 
 def moment(text: str | None) -> datetime | None:

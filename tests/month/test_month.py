@@ -17,7 +17,7 @@ async def test_over_a_month_everything_told_is_true_and_everything_that_happened
     assert month.end - month.start > timedelta(days=25)
     async with AsyncExitStack() as stack:
         outcome = await run(postgres, month, SEED, timedelta(hours=2), stack)
-        assert outcome.checked.broken == {}
+        assert dict(outcome.checked.broken) == {}
         assert outcome.problems == []
         told = {message.kind for message in outcome.told if message.sent}
         assert told >= {"backorder_created", "backorder_filled", "promise_changed", "shipped", "delivered"}
