@@ -12,11 +12,12 @@ import asyncpg
 
 from backorder_notifier import store, told_store
 from backorder_notifier.clock import Clock
+from backorder_notifier.counting import count_and_log
 from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.intake import Report, give_up_waiting
 from backorder_notifier.policy import Policy
 from backorder_notifier.privacy import purge
-from backorder_notifier.reading import Reader, count_and_log
+from backorder_notifier.reading import Reader
 from backorder_notifier.telemetry import DELIVERIES, OLDEST_DUE_SECONDS, PENDING, UNPUBLISHED, logger
 
 log = logger("housekeeping")

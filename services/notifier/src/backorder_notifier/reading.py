@@ -13,17 +13,16 @@ from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 
 from backorder_notifier import store
 from backorder_notifier.clock import Clock
+from backorder_notifier.counting import count_and_log
 from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.intake import Report, take_batch
 from backorder_notifier.policy import Policy
+from backorder_notifier.probing import probe
 from backorder_notifier.rows import Record
 from backorder_notifier.telemetry import (
     BATCH_SECONDS,
     BATCHES,
-    DEAD_LETTERS,
-    GAPS,
     LAG,
-    MESSAGES,
     UNREADABLE,
     logger,
     timed,
@@ -34,7 +33,6 @@ log = logger("reading")
 _PLACE_SECONDS: Final = 5.0
 _COMMIT_SECONDS: Final = 5.0
 _STALE_SECONDS: Final = 60.0
-_PROBE_MS: Final = 2000
 
 Poll = Callable[[AIOKafkaConsumer], Awaitable[Sequence[ConsumerRecord]]]
 
@@ -146,31 +144,15 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _set_aside(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
         """Pause the partitions that can't be read on; returns what comes before the place where it ends."""
-        readable: list[ConsumerRecord] = []
-        for partition in self._placed - self._unreadable:
-            position = await consumer.position(partition)
-            if position == consumer.highwater(partition):
-                continue
-            consumer.seek(partition, position)  # drops what the library has read half
-            try:
-                await consumer.getmany(partition, timeout_ms=_PROBE_MS)
-                consumer.seek(partition, position)
-            except KafkaError:
-                consumer.seek(partition, position)
-            except Exception as error:
-                consumer.seek(partition, position)
-                readable += await _one_by_one(consumer, partition)
-                consumer.pause(partition)
-                self._unreadable.add(partition)
-                UNREADABLE.labels(partition.topic, str(partition.partition)).set(1)
-                log.error(
-                    "unreadable",
-                    topic=partition.topic,
-                    partition=partition.partition,
-                    offset=await consumer.position(partition),
-                    **describe(error),
-                )
-        return readable
+        found = await probe(consumer, self._placed - self._unreadable)
+        for partition, (offset, error) in found.unreadable.items():
+            consumer.pause(partition)
+            UNREADABLE.labels(partition.topic, str(partition.partition)).set(1)
+            log.error(
+                "unreadable", topic=partition.topic, partition=partition.partition, offset=offset, **describe(error)
+            )
+        self._unreadable |= found.unreadable.keys()
+        return found.readable
 
     # Batches
 
@@ -291,37 +273,6 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return False
         placed: bool = consumer.assignment() <= self._placed
         return placed
-
-
-async def _one_by_one(consumer: AIOKafkaConsumer, partition: TopicPartition) -> list[ConsumerRecord]:
-    """What can be read before what can't."""
-    records: list[ConsumerRecord] = []
-    try:
-        while found := await consumer.getmany(partition, timeout_ms=_PROBE_MS, max_records=1):
-            records += found[partition]
-    except Exception:
-        log.debug("read_so_far", records=len(records))
-    return records
-
-
-def count_and_log(report: Report) -> None:
-    """The metrics of a committed batch, and a line for everything that was refused or reported."""
-    for name, count in report.outcomes.items():
-        if count:
-            MESSAGES.labels(name).inc(count)
-    for record, letter in report.dead:
-        DEAD_LETTERS.labels(record.full_topic, letter.reason).inc()
-        log.warning(
-            "dead_letter",
-            topic=record.full_topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=letter.reason,
-            detail=letter.detail,
-        )
-    for gap in report.gaps:
-        GAPS.inc()
-        log.error("versions_never_came", topic=gap.topic, key=gap.key, epoch=gap.epoch, first=gap.first, last=gap.last)
 
 
 def _where(records: Sequence[ConsumerRecord]) -> dict[str, Any]:
