@@ -98,6 +98,14 @@ def test_who_was_told_just_before_is_not_reminded() -> None:
     assert story.kinds == ["backorder_created"]
 
 
+def test_who_knows_a_date_for_long_is_reminded_though_a_message_repeated_it_just_now() -> None:
+    story = told_of_a_date()
+    story.wait_until(day(18, 8))
+    story.hear(filled(quantity=1, quantity_waiting=4))
+    story.wait_until(day(18, 10))
+    assert story.kinds == ["backorder_created", "backorder_filled", "promise_approaching"]
+
+
 def test_a_reminder_is_for_the_date_that_holds() -> None:
     story = told_of_a_date()
     story.wait(days=10)
@@ -373,6 +381,15 @@ def test_after_an_outage_one_late_message_says_how_things_stand() -> None:
     ]
 
 
+def test_a_late_message_says_of_all_lines_how_they_stand() -> None:
+    story = Story(line(1, 15), line(2, 3, "CASE"))
+    story.hear(created(promised_at=day(20)))
+    story.wait(minutes=1)
+    story.hear(filled(quantity=2, quantity_waiting=3), occurred_at=day(-4))
+    story.wait(minutes=1)
+    assert [(each.line_no, each.ready) for each in story.last.lines] == [(1, 12), (2, 3)]
+
+
 def test_what_is_over_after_an_outage_is_not_written_about() -> None:
     story = Story(line())
     story.hear(created(), filled(), shipped(), delivered(delivered_at=day(-9)), occurred_at=day(-9))
@@ -531,3 +548,14 @@ def test_a_pre_order_that_is_there_is_told_with_the_day_of_its_release() -> None
     assert story.kinds == ["backorder_filled"]
     said = story.line()
     assert (said.preorder, said.held, said.waiting, said.expected) == (True, "preorder", 0, day(25))
+
+
+def test_units_that_were_released_are_no_longer_held() -> None:
+    story = Story(line(), delivery="complete")
+    story.hear(created(promised_at=day(25)), filled(quantity=2, quantity_waiting=3, held="complete"))
+    story.wait(minutes=1)
+    assert story.line().held == "complete"
+    story.hear(released(units={1: 12}))  # it waited long enough: from now on each part ships as it comes
+    story.hear(cancelled(version=3, quantity=1, quantity_waiting=2))
+    story.wait(minutes=1)
+    assert (story.line().held, story.line().ready, story.line().waiting) == (None, 12, 2)
