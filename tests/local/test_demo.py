@@ -123,7 +123,7 @@ def test_an_event_is_told_even_if_the_outcome_is_read_before_it() -> None:
 
 
 def test_what_is_not_told_or_told_later_is_what_the_notifier_says_of_events_that_concern_customers() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"kind": "backorder_created", "state": "told", "reason": None, "updates": 7},
         {"kind": "backorder_created", "state": "not_told", "reason": "no_email", "updates": 2},
         {"kind": "promise_changed", "state": "superseded", "reason": "later_date", "updates": 3},

@@ -3,16 +3,19 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
 
 from backorder_notifier import statements, store, teller, told_store
 from backorder_notifier.channel import Answer
+from backorder_notifier.news import Verdict
 from backorder_notifier.policy import Policy
 from backorder_notifier.teller import tell_due
+from backorder_notifier.telling import compose
 from tests.notifier.messages import NOON, cancelled, contact_changed, created, filled, line, moved, placed
 from tests.notifier.shop import Shop
 
@@ -189,8 +192,7 @@ async def test_news_given_back_that_is_not_due_any_more_waits_with_what_came_sin
 
 async def test_a_reminder_that_was_taken_back_is_told_by_the_next_message(shop: Shop) -> None:
     date = NOON + 20 * DAY
-    two = {"lines": TWO_LINES}
-    await shop.comes(placed(**two), created(promised_at=date), created(version=2, line_no=2, sku="CASE-X"))
+    await shop.comes(placed(lines=TWO_LINES), created(promised_at=date), created(version=2, line_no=2, sku="CASE-X"))
     await shop.decides()
     await shop.sends()
     shop.now = (date - 2 * DAY).replace(hour=9)
@@ -405,10 +407,9 @@ async def test_what_the_database_refuses_of_one_order_is_found_by_halving(
     def of_no_use(view: Any, *arguments: Any) -> Any:
         decision = compose(view, *arguments)
         if view.order_id == "o7":
-            decision.verdicts["o7/v1"] = type(decision.verdicts["o7/v1"])("nonsense")
+            return replace(decision, verdicts={"o7/v1": Verdict(cast("Any", "nonsense"))})
         return decision
 
-    compose = teller.compose
     monkeypatch.setattr(teller, "compose", of_no_use)
     orders = [f"o{number}" for number in range(10)]
     for order_id in orders:

@@ -242,7 +242,7 @@ class World:
             )
         finally:
             await connection.close()
-        return [Delivery(*tuple(row)[:-1], tuple(row["about"])) for row in rows]
+        return [Delivery(**dict(row) | {"about": tuple(row["about"])}) for row in rows]
 
     async def settled(self, count: int, seconds: float = 20) -> list[Delivery]:
         """All deliveries, once there are so many and each has an end."""
