@@ -282,7 +282,7 @@ def _check_units(ledger: Ledger, message: Told, checked: Checked, case: str) -> 
         for line_no, quantity in units.items():
             said = lines.get(line_no, {}).get(name, 0)
             if name == "created":
-                said -= lines.get(line_no, {}).get("lost", 0) if "lost" not in news else 0
+                said -= lines.get(line_no, {}).get("lost", 0)  # which are among them
             checked.that(
                 f"units told as {name} are those of the events told", said == quantity, f"{case} {line_no}: {said}"
             )
