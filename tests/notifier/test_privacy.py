@@ -12,12 +12,14 @@ import asyncpg
 import pytest
 
 from backorder_notifier import contact_store, privacy
+from backorder_notifier.audits import audit
+from backorder_notifier.channel import Answer, Outgoing
 from backorder_notifier.contacts import Customer, changed
 from backorder_notifier.letters import About, concerns
 from backorder_notifier.privacy import export, forget, purge
 from backorder_notifier.privacy_store import Letter, Purged, purge_dead_letters
 from tests.notifier.messages import NOON, contact_changed, created, delivered, filled, placed, released, shipped
-from tests.notifier.shop import Shop
+from tests.notifier.shop import Scripted, Shop
 from tests.notifier.world import eventually
 
 NAMESPACE = UUID(int=7)
@@ -196,6 +198,7 @@ async def _all_of_ada(held: Held) -> None:
         email="ada.new@canary.example", name="Ada Canary", phone="+4915100000007", channels=["email"]
     )
     await contact_store.save_customers(connection, [changed(await _customer(connection), change, NOON)])
+    await held.connection.execute("INSERT INTO domain_backoffs VALUES ('canary.example', 1, $1)", NOON)
     await held.suppress("email", "ada@canary.example")
     await held.suppress("email", "ada.new@canary.example")
     await held.suppress("sms", "+4915100000007")
@@ -208,6 +211,7 @@ async def _somebody_else(held: Held) -> None:
     await held.order("2001", "c-8", email="eve@example.org", name="Eve", phone="+4915100000008", tell_at=NOON)
     await held.update("2001/v1", "2001")
     await held.suppress("email", "eve@example.org")
+    await held.connection.execute("INSERT INTO domain_backoffs VALUES ('example.org', 1, $1)", NOON)
     await held.dead_letter(b'{"customer": {"customer_id": "c-77", "email": "nada@canary.example", "name": "Eve"')
 
 
@@ -217,7 +221,7 @@ async def test_a_forgotten_customer_leaves_no_address_phone_or_name_anywhere(hel
     assert all(canary in before for canary in CANARIES)
     forgotten = await forget(held.connection, "c-7", NOON + DAY)
     after = (await held.dump()).lower()
-    assert [canary for canary in CANARIES if canary.lower() in after] == []
+    assert [canary for canary in (*CANARIES, "canary.example") if canary.lower() in after] == []
     assert (forgotten.known, forgotten.orders, forgotten.suppressions) == (True, 2, 3)
     assert (forgotten.dead_letters, forgotten.published) == (3, 1)
 
@@ -285,6 +289,43 @@ async def test_a_message_in_the_hands_of_a_sender_is_counted_and_not_tried_again
     assert await held.states("deliveries") == {"1001": ("superseded", "forgotten")}
     # It may be accepted yet, so nobody can say that the customer was not told.
     assert await held.states("updates") == {"1001/v1": ("told", None)}
+
+
+@pytest.mark.parametrize("said_by", ["order", "customer"])
+async def test_an_address_that_is_refused_while_its_customer_is_forgotten_is_not_suppressed(
+    connection: asyncpg.Connection, said_by: str
+) -> None:
+    shop = Shop(connection)
+
+    class Refusing(Scripted):
+        async def send(self, outgoing: Outgoing, now: datetime) -> Answer:
+            assert outgoing.recipient.email == "ada@canary.example"
+            await forget(connection, "c-7", now)
+            return Answer("never", "smtp 550 5.1.1", suppress=True)
+
+    shop.senders["email"] = Refusing()
+    if said_by == "order":
+        await shop.comes(placed(email="ada@canary.example"), created())
+    else:
+        later = contact_changed(email="ada@canary.example", occurred_at=NOON + timedelta(hours=1))
+        await shop.comes(placed(email="old@example.org"), later, created())
+    await shop.decides()
+    await shop.sends()
+    assert await connection.fetch("SELECT * FROM suppressions") == []
+    assert "canary" not in await Held(connection).dump()
+
+
+async def test_the_audit_finds_nothing_after_forgetting_and_purging(connection: asyncpg.Connection) -> None:
+    shop, _ = await _whole_story(connection)
+    await shop.comes(placed("1002", email="ada@canary.example"), created("1002"))
+    await shop.decides()
+    await forget(connection, "c-7", shop.now)
+    shop.waits(days=30)
+    await purge(connection, shop.now - DAY, shop.now)
+    await shop.comes(created(version=3, reason="stock_lost", occurred_at=shop.now))
+    await shop.decides()
+    await shop.sends()
+    assert [check for check in await audit(connection, shop.policy) if check.violations] == []
 
 
 async def test_many_orders_are_forgotten_in_portions(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,12 @@ def addresses_of(named: Iterable[Addressed]) -> list[Address]:
     return sorted({key for each in named for key in suppression_keys(each.email, each.phone)})
 
 
+def domains_of(named: Collection[Addressed]) -> list[str]:
+    """Those of their mail addresses, in both spellings. A domain may be a person's own."""
+    emails = [each.email.lower() for each in named if each.email] + [key for _, key in addresses_of(named)]
+    return sorted({email.rpartition("@")[2] for email in emails if "@" in email})
+
+
 def concerns(letter: Letter, about: About) -> bool:
     """Whether a dead letter is about this customer: by whom it names, or by an address anywhere in it.
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from backorder_notifier import contact_store, privacy_store
 from backorder_notifier.contacts import Customer
-from backorder_notifier.letters import about_customer, addresses_of, concerns
+from backorder_notifier.letters import about_customer, addresses_of, concerns, domains_of
 from backorder_notifier.privacy_store import Addressed, Json, Letter, Purged
 from backorder_notifier.statements import Connection
 
@@ -69,7 +69,9 @@ async def forget(connection: Connection, customer_id: str, now: datetime) -> For
             erased = await _forget_orders(connection, portion, erased, now)
         named += portion
         after = portion[-1].order_id
-    # Once more, for those that were buried meanwhile.
+    # Once more, for what came meanwhile: a message in hand whose address was refused, letters that were buried.
+    erased = await _unsuppress(connection, named, erased)
+    await privacy_store.forget_domains(connection, domains_of(named))
     erased, _ = await _forget_letters(connection, customer_id, named, last_letter, erased, now)
     return erased
 

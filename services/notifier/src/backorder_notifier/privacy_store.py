@@ -75,6 +75,10 @@ async def unsuppress(connection: Connection, addresses: Iterable[Address]) -> in
     return len(await run(connection, "unsuppress", *columns(addresses, 2)))
 
 
+async def forget_domains(connection: Connection, domains: Sequence[str]) -> None:
+    await run(connection, "forget_domains", domains)
+
+
 async def page_dead_letters(connection: Connection, after: int, limit: int, most_bytes: int) -> list[Letter]:
     rows = await run(connection, "page_dead_letters", after, limit, most_bytes)
     return [Letter(*hashable(row)) for row in rows]

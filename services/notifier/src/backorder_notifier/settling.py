@@ -9,7 +9,7 @@ its sender has the lease.
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from backorder_notifier import delivery_store, store
+from backorder_notifier import delivery_store, store, told_store
 from backorder_notifier.channel import Answer
 from backorder_notifier.contacts import suppression_key
 from backorder_notifier.delivering import Patience
@@ -63,8 +63,10 @@ async def _ended(connection: Connection, row: ClaimedRow, answer: Answer, reason
     await delivery_store.lock_order_to_settle(connection, row.order_id)
     address = suppression_key(row.channel, row.contact)
     if answer.suppress and address is not None:
-        # The address is dead, whatever became of this delivery meanwhile.
-        await delivery_store.suppress(connection, row.channel, address, reason, now)
+        # The address is dead, whatever became of this delivery meanwhile; of who was forgotten meanwhile none is kept.
+        known = await told_store.contacts_to_tell(connection, [row.order_id])
+        if not known[row.order_id].forgotten:
+            await delivery_store.suppress(connection, row.channel, address, reason, now)
     attempts = row.attempts if answer.tried else row.attempts - 1
     state = "failed" if attempts else "withheld"
     if not await delivery_store.settle_not_sent(connection, row, state, reason, now, attempts):
