@@ -200,6 +200,8 @@ def test_why_says_what_waits_for_what_and_until_when(says: Says) -> None:
     assert "Version 3 on backorders waits for an earlier one" in waits("gap")
     assert re.search(r"Message 2 by sms: It waits until 2026-11-\S+ 23:00:00Z, when the quiet hours", waits("night"))
     assert "Message 1 by email: It is tried again at" in waits("later")
+    assert waits("refused").endswith("`backorder-notifier resend --order refused` tells it.")
+    assert waits("whole") == ""
 
 
 def test_why_says_what_comes_by_itself(says: Says) -> None:

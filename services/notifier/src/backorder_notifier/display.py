@@ -1,6 +1,7 @@
 """How commands show things: JSON with stable keys, a table on a terminal, tab-separated lines elsewhere."""
 
 import json
+import re
 import sys
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +11,14 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from backorder_notifier import sentences
 from backorder_notifier.reports import OutboxRow
 from backorder_notifier.rows import DeadLetterRow
+
+_MILLISECONDS = re.compile(r"\b(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)\.\d{3}Z")
+"""Of a moment, which people can do without."""
 
 
 def print_json(content: Any) -> None:
@@ -31,15 +35,17 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty:
     if not rows:
         console.print(empty)
         return
-    table = Table(*(column.replace("_", " ") for column in columns), box=box.SIMPLE)
+    # Folded rather than cut: an id or a name that is cut can't be copied.
+    table = Table(*(Column(column.replace("_", " "), overflow="fold") for column in columns), box=box.SIMPLE)
     for row in rows:
-        table.add_row(*(escape(_plain(row[column])) for column in columns))
+        table.add_row(*(escape(_MILLISECONDS.sub(r"\1 \2Z", _plain(row[column]))) for column in columns))
     console.print(table)
 
 
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        sys.stdout.write(_plain(line) + "\n")
+        text = _plain(line)
+        sys.stdout.write((_MILLISECONDS.sub(r"\1 \2Z", text) if sys.stdout.isatty() else text) + "\n")
 
 
 def _plain(value: Any) -> str:

@@ -35,13 +35,18 @@ def why(order_id: Annotated[str, typer.Argument(metavar="ORDER_ID")], as_json: J
         print_json(found)
         return
     print_lines(_opening(found))
-    print_rows(found["lines"], _LINES, "")
+    print_rows([_line(line) for line in found["lines"]], _LINES, "")
     print_rows(list(_story(found)), ("at", "what", "detail"), "Nothing happened that customers could be told of.")
     print_lines(found["waits"] or ["Nothing waits."])
     print_lines(_next(found))
 
 
-_LINES = ("line_no", "sku", "ordered", "ready", "waiting", "shipped", "promised_at", "told_waiting", "told_promised_at")
+_LINES = ("line", "sku", "ordered", "ready", "waiting", "shipped", "promised", "told_waiting", "told_promised")
+
+
+def _line(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    days = {name: (line[f"{name}_at"] or "")[:10] for name in ("promised", "told_promised")}
+    return {**line, "line": line["line_no"], **days}
 
 
 def _opening(found: Mapping[str, Any]) -> Iterator[str]:
@@ -127,11 +132,26 @@ def outbox(
         )
         return [outbox_json(row) for row in rows]
 
-    columns = (
-        "composed_at", "order_id", "position", "kind", "channel", "state", "reason", "attempts", "due_at", "settled_at",
-        "delivery_id",
-    )  # fmt: skip
-    answer(reading(work), columns, "Nothing.", as_json=as_json)
+    rows = reading(work)
+    if as_json:
+        print_json(rows)
+    else:
+        print_rows(
+            [_outbox_line(row) for row in rows], ("at", "order_id", "message", "by", "state", "delivery_id"), "Nothing."
+        )
+
+
+def _outbox_line(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    reason = f" ({row['reason']})" if row["reason"] else ""
+    until = f", due {row['due_at']}" if row["due_at"] else ""
+    return {
+        "at": row["composed_at"],
+        "order_id": row["order_id"],
+        "message": f"{row['position']} {row['kind']}",
+        "by": row["channel"],
+        "state": f"{row['state']}{reason}{until}",
+        "delivery_id": row["delivery_id"],
+    }
 
 
 def resend(

@@ -1,6 +1,7 @@
 """`why ORDER_ID`: what a customer was told of an order and what not, each with its reason; what waits, and for what."""
 
 import json
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -243,11 +244,23 @@ def _waits(
             if delivery["state"] == "due":
                 because = f" {delivery['because']}" if delivery["because"] else ""
                 yield f"Message {message['position']} by {delivery['channel']}: {delivery['says']}{because}"
+    if found["messages"] and _reached_nobody(found["messages"][-1]):
+        position, order_id = found["messages"][-1]["position"], shlex.quote(order.order_id)
+        yield (
+            f"Message {position} did not reach the customer. Once that is mended,"
+            f" `backorder-notifier resend --order {order_id}` tells it."
+        )
     for parked in found["parked"]:
         yield (
             f"Version {parked['version']} on {parked['topic']} waits for an earlier one since {parked['parked_at']},"
             " NOTIFIER_GAP_WAIT at most."
         )
+
+
+def _reached_nobody(message: Mapping[str, Any]) -> bool:
+    """The shop's own system aside."""
+    states = {row["state"] for row in message["deliveries"] if row["channel"] != "webhook"}
+    return bool(states) and states <= {"failed", "withheld"}
 
 
 def _text(value: UUID | None) -> str | None:
