@@ -16,7 +16,6 @@ from backorder_notifier.policy import Policy
 from backorder_notifier.reading import Reader
 from backorder_notifier.statements import open_pool
 from backorder_notifier.subscribers import parse_raw
-from backorder_schemas import encode
 from tests.notifier.messages import created, placed
 from tests.notifier.smtp_script import ScriptedServer
 from tests.notifier.world import World, eventually, get
@@ -193,14 +192,15 @@ async def _send_unreadable(world: World, topic: str, partition: int) -> None:
 
 
 async def test_what_the_client_library_cannot_read_stops_its_own_partition_loudly_and_no_other(world: World) -> None:
-    await world.send_raw("orders", b"1001", encode(placed(), source="/test").value, partition=1)
+    await world.send(*(placed(str(number)) for number in range(30)))
     await _send_unreadable(world, "orders", 1)
     process = await world.start()
     url = f"http://127.0.0.1:{process.port}"
     await process.logged('"event": "unreadable"')
     assert (await asyncio.to_thread(get, f"{url}/readyz"))[0] == 503
-    await world.send(created())
-    await world.settled(1)  # the order, which came just before in its partition, was read
+    # What came before it in its partition was read, and what the library had in hand of others is not lost.
+    await world.send(*(created(str(number)) for number in range(30)))
+    await world.settled(30)
     metrics = (await asyncio.to_thread(get, f"{url}/metrics"))[1]
     assert f'backorder_notifier_unreadable{{partition="1",topic="{world.prefix}orders"}} 1.0' in metrics
     assert (await asyncio.to_thread(get, f"{url}/livez"))[0] == 200  # a restart would not mend it

@@ -78,13 +78,17 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """
         async with self._busy:
             self._placed.clear()
-            partitions = set(assigned)
-            if not partitions or await self._place(partitions):
-                return
-            self._require_consumer().pause(*partitions)
+            await self._place_or_wait(set(assigned))
+
+    async def _place_or_wait(self, partitions: set[TopicPartition]) -> bool:
+        """False: they are paused until the database is back."""
+        if not partitions or await self._place(partitions):
+            return True
+        self._require_consumer().pause(*partitions)
         if self._placing is not None:
             self._placing.cancel()
         self._placing = asyncio.create_task(self._place_later(partitions))
+        return False
 
     async def _place_later(self, partitions: set[TopicPartition]) -> None:
         while True:
@@ -137,7 +141,10 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         except Exception as error:
             log.error("poll_failed", **describe(error))
             async with self._busy:
-                readable = await self._set_aside(consumer)
+                # Of other partitions the library has taken records that it never handed over: from the cursors again.
+                partitions = self._placed - self._unreadable
+                self._placed -= partitions
+                readable = await self._set_aside(consumer) if await self._place_or_wait(partitions) else []
             if not readable:
                 await asyncio.sleep(1)
             return readable
