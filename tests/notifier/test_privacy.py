@@ -315,6 +315,22 @@ async def test_an_address_that_is_refused_while_its_customer_is_forgotten_is_not
     assert "canary" not in await Held(connection).dump()
 
 
+async def test_an_address_that_is_refused_between_two_portions_is_not_left_behind(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _all_of_ada(held)
+    await held.connection.execute("UPDATE customers SET email = 'ada.third@canary.example'")
+    working = privacy._forget_orders
+
+    async def refused_just_before(*arguments: Any) -> privacy.Forgotten:
+        await held.suppress("email", "ada.third@canary.example")  # which only the customer's own row said
+        return await working(*arguments)
+
+    monkeypatch.setattr(privacy, "_forget_orders", refused_just_before)
+    await forget(held.connection, "c-7", NOON + DAY)
+    assert "canary" not in (await held.dump()).lower()
+
+
 async def test_the_audit_finds_nothing_after_forgetting_and_purging(connection: asyncpg.Connection) -> None:
     shop, _ = await _whole_story(connection)
     await shop.comes(placed("1002", email="ada@canary.example"), created("1002"))
