@@ -1,3 +1,4 @@
+import os
 from datetime import time, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,6 +17,8 @@ OTHER_KEY = "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="
 
 
 def read(monkeypatch: pytest.MonkeyPatch, **extra: str) -> Settings:
+    for name in [name for name in os.environ if name.startswith("NOTIFIER_")]:
+        monkeypatch.delenv(name)
     environment = REQUIRED | {f"NOTIFIER_{name}": value for name, value in extra.items()}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
