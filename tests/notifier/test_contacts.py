@@ -3,6 +3,7 @@ from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
+import asyncpg
 import pytest
 
 from backorder_notifier.contacts import (
@@ -16,8 +17,10 @@ from backorder_notifier.contacts import (
     wire_address,
 )
 from backorder_notifier.kinds import CHANNELS
+from backorder_notifier.told_store import contacts_to_tell
 from backorder_schemas import ContactChanged
 from tests.notifier.messages import NOON, contact_changed, placed
+from tests.notifier.shop import Shop
 
 HOUR = timedelta(hours=1)
 ADA = Contact("1001", "c-7", "ada@example.org", "+4915112345678", "Ada", "de", "Europe/Berlin", None, True, "t", False)
@@ -167,3 +170,31 @@ def test_one_mailbox_is_suppressed_under_one_spelling() -> None:
     assert {suppression_key("email", replace(ADA, email=each)) for each in spellings} == {"ada@xn--bcher-kva.example"}
     assert suppression_key("sms", ADA) == ADA.phone
     assert suppression_key("email", replace(ADA, email="nobody at all")) is None
+
+
+@pytest.mark.parametrize("turn", list(permutations(range(3))))
+async def test_what_was_said_last_holds_whichever_topic_is_read_first(
+    connection: asyncpg.Connection, turn: tuple[int, ...]
+) -> None:
+    before, after = NOON - HOUR, NOON + HOUR
+    said = (
+        placed(email="order@example.org", customer={"locale": "de", "phone": None}),
+        change(1, email="old@example.org", phone="+4915112345678", locale="ar", occurred_at=before),
+        change(2, name="Ada L.", timezone="Europe/Berlin", occurred_at=after),
+    )
+    shop = Shop(connection)
+    for number in turn:
+        await shop.comes(said[number])
+    contact = (await contacts_to_tell(connection, ["1001"]))["1001"]
+    # A revision that came too late is not applied at all, so what only it says is not known.
+    knows_first = turn.index(1) < turn.index(2)
+    assert (contact.email, contact.locale, contact.name) == ("order@example.org", "de", "Ada L.")
+    assert (contact.timezone, contact.phone) == ("Europe/Berlin", "+4915112345678" if knows_first else None)
+
+
+async def test_a_change_after_the_order_holds_for_all_orders_before_it(connection: asyncpg.Connection) -> None:
+    shop = Shop(connection)
+    await shop.comes(placed("1001"), placed("1002", placed_at=NOON + 2 * HOUR))
+    await shop.comes(change(1, email="new@example.org", occurred_at=NOON + HOUR))
+    contacts = await contacts_to_tell(connection, ["1001", "1002"])
+    assert {key: each.email for key, each in contacts.items()} == {"1001": "new@example.org", "1002": "ada@example.org"}
