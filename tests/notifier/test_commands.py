@@ -24,7 +24,7 @@ from backorder_notifier.kinds import KINDS
 from tests.conftest import Databases
 from tests.notifier.conftest import Season
 from tests.notifier.messages import contact_changed
-from tests.notifier.season import POLICY
+from tests.notifier.season import POLICY, PROMISED
 from tests.notifier.shop import Shop
 
 T = TypeVar("T")
@@ -304,6 +304,28 @@ def test_the_last_word_that_failed_just_now_is_sent_as_it_is(copied: Copied) -> 
     assert copied.says("audit").code == 0
 
 
+def test_a_reminder_that_failed_long_ago_is_decided_anew_and_told_where_it_still_holds(copied: Copied) -> None:
+    async def failed(shop: Shop) -> None:
+        await shop.connection.execute(
+            "UPDATE deliveries SET state = 'failed', reason = 'smtp 554' FROM messages"
+            " WHERE messages.message_id = deliveries.message_id AND kind = 'promise_approaching'"
+            " AND messages.order_id = 'copied' AND channel = 'email'"
+        )
+        await shop.connection.execute(
+            "UPDATE messages SET composed_at = composed_at - interval '3 days' WHERE kind = 'promise_approaching'"
+        )
+
+    async def told(shop: Shop) -> list[str]:
+        await shop.decides(after=timedelta(0))
+        await shop.sends()
+        return [outgoing.content.kind for outgoing in shop.senders["email"].got if outgoing.order_id == "copied"]
+
+    copied.now = PROMISED.replace(hour=8)  # within two days of when it was due
+    copied.lives(failed)
+    assert copied.resend("--order", "copied") == [("email", "recomposed")]
+    assert copied.lives(told) == ["promise_approaching"]
+
+
 def test_what_is_put_off_is_tried_at_once_and_quiet_hours_are_kept(copied: Copied) -> None:
     assert copied.resend("--order", "later") == [("email", "brought_forward")]
     assert copied.resend("--order", "later") == [("email", "already_due")]
@@ -315,8 +337,9 @@ def test_what_was_accepted_is_repeated_only_when_asked_for_and_as_a_message_of_i
     refused = copied.says("resend", mail["delivery_id"])
     assert refused.code == 1
     assert "It was accepted. With --again the customer gets it a second time." in refused.out
-    assert copied.resend(mail["delivery_id"], "--again") == [("email", "sent_again")]
+    assert copied.resend("--order", "cancelled", "--again") == [("email", "sent_again")]
     assert copied.resend("--order", "cancelled", "--again") == [("email", "already_due")]
+    assert copied.says("resend", mail["delivery_id"], "--again").code == 1  # a later one says it
 
     async def sends(shop: Shop) -> Any:
         await shop.sends()
