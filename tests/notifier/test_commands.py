@@ -19,8 +19,11 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from backorder_notifier import cli, terminal
+from backorder_notifier.audits import BY_SQL, NEVER_BACK
 from backorder_notifier.intake import READS
 from backorder_notifier.kinds import KINDS
+from backorder_notifier.reasons import REASONS
+from backorder_notifier.settings import Settings
 from tests.conftest import Databases
 from tests.notifier.conftest import Season
 from tests.notifier.messages import contact_changed
@@ -527,6 +530,14 @@ def test_every_command_has_an_example_in_the_readme() -> None:
         "migrate", "status", "lag", "why", "render", "gallery", "outbox", "resend", "suppressions", "forget", "export",
         "audit", "dlq", "doctor", "settings",
     }  # fmt: skip
+
+
+def test_the_readme_names_every_setting_kind_and_rule_and_every_reason_in_the_words_of_why() -> None:
+    text = README.read_text(encoding="utf-8")
+    named = [f"`NOTIFIER_{name.upper()}`" for name in Settings.model_fields]
+    named += [f"| `{kind}` |" for kind in KINDS] + [f"| {rule} |" for rule in (*BY_SQL, NEVER_BACK)]
+    named += [f"| `{reason}` | {sentence} |" for reason, sentence in REASONS.items() if reason not in KINDS]
+    assert [each for each in named if each not in text] == []
 
 
 def test_the_keys_of_json_answers_are_those_of_the_readme(copied: Copied, tmp_path: Path) -> None:
