@@ -209,7 +209,10 @@ async def test_killed_wherever_everybody_is_told_and_a_mail_comes_at_most_once_m
 ) -> None:
     """All places at once: each takes the seconds until Kafka gives up the killed member."""
     worlds = [await make_world() for _ in KILLED_AT]
-    hanging = await (await make_world())[0].start(BACKORDER_FAIL_POINT="app.stopping=hang@1")
+    stuck, _ = await make_world()
+    await stuck.send(placed())
+    hanging = await stuck.start(ready=False, BACKORDER_FAIL_POINT="intake.before_commit=hang@1")
+    await hanging.logged("intake.before_commit: hangs", 40)
     await asyncio.gather(
         ends_in_time_although_it_hangs(hanging),
         *(told_although_killed_at(place, *world) for place, world in zip(KILLED_AT, worlds, strict=True)),
@@ -245,7 +248,7 @@ async def told_although_killed_at(place: str, world: World, script: ScriptedServ
 
 
 async def ends_in_time_although_it_hangs(process: Process) -> None:
-    """The event loop stands still for ever, so that nothing it should do on SIGTERM is done."""
+    """The event loop stands still for ever, and never hears of SIGTERM."""
     began = time.monotonic()
     assert await process.stop() == 0
     assert time.monotonic() - began < 30

@@ -18,7 +18,6 @@ from faststream.kafka import KafkaBroker
 from backorder_notifier.checking import check
 from backorder_notifier.clock import Clock, system_clock
 from backorder_notifier.errors import NotifierError, describe
-from backorder_notifier.fail_points import reached
 from backorder_notifier.health import Health
 from backorder_notifier.housekeeping import House, keep_house
 from backorder_notifier.intake import Report
@@ -190,7 +189,6 @@ def _end() -> None:
 async def _stop(parts: Parts, work: dict[str, asyncio.Task[None]]) -> None:
     """Stop polling; finish the batch, the round and the messages in hand; leave the group; publish what came of it."""
     log.info("stopping")
-    reached("app.stopping")
     work["housekeeping"].cancel()
     parts.teller.stop()
     parts.sending.stop()
