@@ -86,7 +86,9 @@ async def run(databases: Databases, month: Month, seed: int, a_turn: timedelta, 
         mails.setdefault(delivery_id, []).append(Mail(str(mail["Content-Language"]), text))
     checked = check(done.heard, told, decided, mails)
     states = Counter((each.state, each.reason) for each in decided)
-    return Outcome(done, told, checked, states, await allocating.problems(), telling, server)
+    return Outcome(
+        done, told, checked, states, [*await allocating.problems(), *await telling.problems()], telling, server
+    )
 
 
 async def main() -> int:
@@ -123,7 +125,7 @@ def report(outcome: Outcome, seconds: float) -> None:
         broken = outcome.checked.broken.get(rule, [])
         out(f"{count:8}  {rule}" + (f"  BROKEN {len(broken)}: {broken[:5]}" if broken else "") + "\n")
     if outcome.problems:
-        out(f"the allocator's audit: {outcome.problems}\n")
+        out(f"the services' own audits: {outcome.problems}\n")
 
 
 def chosen(told: list[Told], most: int, seed: int) -> list[str]:

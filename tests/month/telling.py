@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from backorder_notifier import audits
 from backorder_notifier.channel import Outgoing
 from backorder_notifier.delivering import Limits, Patience, Provider
 from backorder_notifier.intake import take_batch
@@ -111,6 +112,11 @@ class Telling:
             customer_id,
         )
         return [tuple(row) for row in rows]
+
+    async def problems(self) -> list[str]:
+        """What the notifier's own audit finds."""
+        async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+            return [check.rule for check in await audits.audit(connection, self._policy) if check.violations]
 
     async def close(self) -> None:
         await self._providers["email"].sender.close()
