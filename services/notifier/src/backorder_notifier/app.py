@@ -31,7 +31,8 @@ from backorder_notifier.starting import ready_database, ready_topics, started
 from backorder_notifier.statements import open_pool
 from backorder_notifier.subscribers import build_broker, describe_topics
 from backorder_notifier.telemetry import configure_logging, logger
-from backorder_notifier.teller import Teller, TellReport
+from backorder_notifier.teller import TellReport
+from backorder_notifier.teller_loop import Teller
 from backorder_notifier.unsubscribing import with_unsubscribing
 from backorder_notifier.web import build_app, build_server, listen
 

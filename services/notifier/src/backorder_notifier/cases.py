@@ -12,7 +12,7 @@ from backorder_notifier.dossier import Dossier, Event, ToldLine
 from backorder_notifier.kinds import Kind
 from backorder_notifier.news import OrderView, Pending
 from backorder_notifier.policy import Policy
-from backorder_notifier.told_store import OpenRow, TellingRow, UpdateRow
+from backorder_notifier.told_rows import OpenRow, TellingRow, UpdateRow
 from backorder_schemas import BackorderCreated, BackorderRejected
 
 _TIMER: Final = "timer:"

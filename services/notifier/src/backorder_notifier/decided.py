@@ -15,7 +15,7 @@ from backorder_notifier.kinds import Channel
 from backorder_notifier.news import Composed, Decision, Verdict
 from backorder_notifier.outcomes import Outcome, outcome
 from backorder_notifier.telling import delivery_id
-from backorder_notifier.told_store import (
+from backorder_notifier.told_rows import (
     MessageRow,
     NewDeliveryRow,
     OpenRow,

@@ -4,30 +4,25 @@ What to say is decided by `telling` (pure); here the rows are locked, read, and 
 are decided on, the number of statements is the same.
 """
 
-import asyncio
-import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
 from backorder_notifier import store, told_store
 from backorder_notifier.cases import Known, alternatives, case_of, skus_of, view_of
-from backorder_notifier.clock import Clock
 from backorder_notifier.contacts import suppression_key
 from backorder_notifier.decided import Decided
 from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.fail_points import reached
 from backorder_notifier.policy import Policy
 from backorder_notifier.statements import Connection
-from backorder_notifier.telemetry import DECIDED, TELLING_FAILED, TELLING_SECONDS, logger, timed
+from backorder_notifier.telemetry import TELLING_FAILED, logger
 from backorder_notifier.telling import compose
 from backorder_notifier.timing import local_midnight
-from backorder_notifier.told_store import OpenRow, TellingRow
+from backorder_notifier.told_rows import OpenRow, TellingRow
 
 log = logger("teller")
 
@@ -35,11 +30,6 @@ LIMIT: Final = 200
 """Orders decided on in one transaction."""
 _IN_HAND: Final = timedelta(seconds=1)  # until a sender that has the order's message is asked again
 _AFTER_FAILURE: Final = timedelta(minutes=1)
-_READ_LATELY: Final = timedelta(seconds=5)
-_NEVER_CATCHES_UP: Final = timedelta(minutes=10)
-_POLL_SECONDS: Final = 1.0  # other processes record news too
-_BUSY_SECONDS: Final = 0.05
-_LONGEST_PAUSE_SECONDS: Final = 15.0
 
 
 @dataclass(slots=True)
@@ -231,75 +221,3 @@ async def _write(connection: Connection, decided: Decided, now: datetime, report
     report.due += sum(each.state == "due" and each.delivery_id in new for each in decided.deliveries)
     report.to_publish += len(outcomes)
     report.verdicts.update(decided.counts)
-
-
-def count_and_log(report: TellReport) -> None:
-    """The metrics of a committed round."""
-    for (kind, state, reason), count in report.verdicts.items():
-        DECIDED.labels(kind, state, reason).inc(count)
-    if report.messages:
-        log.debug("told", orders=report.looked_at, messages=report.messages)
-
-
-class Teller:
-    """The teller of one process: decides as soon as an order's time comes. Several may run side by side."""
-
-    def __init__(self, pool: asyncpg.Pool, policy: Policy, clock: Clock, told: Callable[[TellReport], None]) -> None:
-        self._pool = pool
-        self._policy = policy
-        self._clock = clock
-        self._told = told
-        self._work = asyncio.Event()
-        self._stopping = False
-
-    def poke(self) -> None:
-        """News came, or a message was sent: an order's time may be another now."""
-        self._work.set()
-
-    def stop(self) -> None:
-        """`run` returns when the round in hand is over."""
-        self._stopping = True
-        self._work.set()
-
-    async def run(self) -> None:
-        failures = 0
-        while not self._stopping:
-            self._work.clear()
-            try:
-                pause = await self._round()
-                failures = 0
-            except Exception as error:
-                failures += 1
-                if not is_not_ready(error):
-                    log.error("telling_stopped", tries=failures, **describe(error))
-                elif failures in {1, 10} or failures % 100 == 0:
-                    log.warning("not_ready", tries=failures, **describe(error))
-                pause = min(_LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
-                self._work.clear()  # a poke says that there is work, not that the world is ready
-            await self._sleep(pause)
-
-    async def _round(self) -> float:
-        """Decide on what is due. Returns how long nothing will be."""
-        now = self._clock()
-        async with self._pool.acquire() as connection:
-            if await store.catching_up(connection, now - _READ_LATELY, now - _NEVER_CATCHES_UP):
-                # What is known is old: told now, it would have to be put right by the next message.
-                return _POLL_SECONDS
-            with timed(TELLING_SECONDS):
-                report = await tell_due(connection, self._policy, now)
-            count_and_log(report)
-            self._told(report)
-            if report.more and report.looked_at:
-                return 0
-            next_at = await told_store.next_tell_at(connection)
-        if next_at is None:
-            return _POLL_SECONDS
-        # One whose time has come and that is still there belongs to another teller at this moment.
-        return min(_POLL_SECONDS, max(_BUSY_SECONDS, (next_at - self._clock()).total_seconds()))
-
-    async def _sleep(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._work.wait()
-        except TimeoutError:
-            pass
