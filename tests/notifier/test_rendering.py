@@ -25,7 +25,7 @@ def test_a_partly_allocated_line_names_the_short_quantity_what_ships_now_and_how
     assert "Ordered: 15 Ready now: 10 Still to come: 5 Expected: not known yet" in text
     assert "Ordered 15 Ready now 10 Still to come 5 Expected not known yet" in page
     for words in (text, page):
-        assert "Thank you for your order 1001. 5 units of your order 1001 are not in stock at the moment" in words
+        assert "Thank you for your order. 5 units of your order 1001 are not in stock at the moment" in words
         assert "What is ready ships now." in words
         assert "you can cancel what is still to come here" in words
         assert "15 units" not in words
@@ -66,7 +66,7 @@ def test_an_order_in_one_delivery_does_not_ship_what_is_ready() -> None:
 def test_lines_that_are_ready_are_named_beside_those_that_wait() -> None:
     other = line(line_no=2, sku="CABLE", ordered=2, ready=2, waiting=0, expected=None)
     text = said("backorder_created", line(created=5), other).text
-    assert "CABLE\n  Ordered: 2\n  Ready now: 2\n\n" in text
+    assert "\n\nReady now\n  2 × CABLE\n\n" in text
 
 
 def test_what_may_be_taken_instead_is_named_by_its_title_where_it_has_one() -> None:
@@ -196,7 +196,7 @@ def test_once_all_has_shipped_nothing_is_said_to_wait() -> None:
     last = line(shipped=15, shipped_now=5, ready=15, waiting=0, expected=None)
     rendered = said("shipped", last)
     assert rendered.subject == "Order 1001: 5 units are on their way"
-    assert "Already shipped: 10\n  Shipped: 5\n  Still to come: 0" in rendered.text
+    assert "\n\nOn the way to you\n  5 of 15 × PHONE-X\n\n" in rendered.text
     for words in both(rendered):
         assert "Nothing of your order is waiting any more." in words
         assert "rather not wait" not in words
@@ -304,7 +304,7 @@ def test_a_request_for_feedback_is_short_and_asks_nothing_else() -> None:
         assert "There is no need to." in words
         assert "Tracking" not in words
         assert "According to the carrier" not in words
-    assert "Delivered: 15" in rendered.text
+    assert "Delivered\n  15 × PHONE-X\n" in rendered.text
     assert len(rendered.text.split()) < 90
 
 
@@ -384,7 +384,7 @@ def test_every_part_says_how_many_units_wait_and_until_when(sample: Any, locale:
     for each in sample.content.lines:
         numbers = [each.waiting, each.filled, each.shipped_now, each.cancelled, each.rejected]
         for number in (number for number in numbers if number):
-            assert f": {number} " in text
+            assert f" {number} " in text
             assert f" {number} " in page
         if each.waiting and each.expected and each.expected >= sample.as_of - timedelta(days=1):
             assert f"{each.expected.day}" in text

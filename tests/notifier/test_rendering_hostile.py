@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from backorder_notifier.cleaning import is_greetable, safe_url, visible
 from backorder_notifier.content import Alternative, Content, ContentLine, Move, Shipment
 from backorder_notifier.kinds import KINDS
+from backorder_notifier.lines import arrived
 from backorder_notifier.rendering import render
 from backorder_schemas.outputs import PromiseCause
 from tests.notifier.pages import TEMPLATES, Page, both, content, even, line, reader, said
@@ -30,7 +31,7 @@ HOSTILE = [
 ]
 # Elements of our own pages.
 OURS = {"html", "head", "meta", "title", "style", "body", "div", "p", "h1", "table", "caption", "tr", "th", "td", "br"}
-OURS |= {"bdi", "span", "a", "tbody"}
+OURS |= {"bdi", "span", "a", "tbody", "h2", "ul", "li"}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -39,7 +40,9 @@ OURS |= {"bdi", "span", "a", "tbody"}
 def test_hostile_text_is_literal_and_never_markup_or_a_template(kind: Any, locale: str, text: str) -> None:
     told = content(
         kind,
-        line(sku=text, title=text, created=1, shipped_now=1, alternatives=(Alternative(sku=text, title=text),)),
+        line(
+            sku=text, title=text, created=1, shipped=1, shipped_now=1, alternatives=(Alternative(sku=text, title=text),)
+        ),
         line(line_no=2, sku=text),
         order_id=text,
         shipments=(Shipment(shipment_id=text, carrier=text, tracking_number=text),),
@@ -206,7 +209,7 @@ def test_whatever_a_message_tells_it_can_be_put_into_words(
         numbers = set(re.findall(r"\d+", rendered.text.translate(digits)))
         shown = set(re.findall(r"\d+", page.words.translate(digits)))
         for each in told.lines:
-            for number in (each.waiting, each.filled, each.cancelled, each.rejected, each.shipped_now, each.ordered):
+            for number in (each.waiting, arrived(each), each.cancelled, each.rejected, each.shipped_now, each.ordered):
                 if number:
                     assert str(number) in numbers
                     assert str(number) in shown

@@ -10,7 +10,7 @@ from backorder_notifier.errors import ConfigurationError
 from backorder_notifier.gallery import render_sample, write_gallery
 from backorder_notifier.kinds import KINDS
 from backorder_notifier.rendering import BUILT_IN, FILES, Rendered, load_templates, render
-from backorder_notifier.samples import SAMPLES, samples_of
+from backorder_notifier.samples import HUGE, SAMPLES, samples_of
 from backorder_notifier.view import NAMES, values
 from backorder_notifier.words import Words, zone
 from backorder_schemas.examples import EXAMPLES
@@ -119,7 +119,7 @@ def test_a_folder_that_is_not_there_and_a_default_without_words_are_refused(tmp_
         ("shipped/text.txt", "a\n{{ order|nofilter }}", "shipped/text.txt:2", "nofilter"),
         ("shipped/sms.txt", "{{ order.__class__.__mro__ }}", "shipped/sms.txt:1", "unsafe"),
         ("shipped/sms.txt", "{{ ''.__class__ }}", "shipped/sms.txt:1", "unsafe"),
-        ("shipped/sms.txt", "a\n{{ lines.append(1) }}", "shipped/sms.txt:2", "unsafe"),
+        ("shipped/sms.txt", "a\n{{ shipments.append(1) }}", "shipped/sms.txt:2", "unsafe"),
         ("shipped/sms.txt", "{{ 1 / 0 }}", "shipped/sms.txt:1", "ZeroDivisionError"),
         ("shipped/text.txt", '{% include "_no.j2" %}', "shipped/text.txt:1", "_no.j2"),
         ("shipped/subject.txt", "  \n ", "shipped/subject.txt", "is empty"),
@@ -212,7 +212,7 @@ def test_the_gallery_shows_every_kind_in_every_language(tmp_path: Path) -> None:
             assert f'src="{name}"' in page
             html = (index.parent / name).read_text("utf-8")
             assert f'lang="{language}"' in html
-    assert len(list(index.parent.iterdir())) == 1 + 4 * 3 * len(SAMPLES)
+    assert len(list(index.parent.iterdir())) == 1 + 4 * 3 * (len(SAMPLES) + len(HUGE))
     Page(page)
 
 

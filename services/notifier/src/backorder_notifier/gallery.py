@@ -7,7 +7,7 @@ from typing import Final
 from backorder_notifier.errors import ConfigurationError
 from backorder_notifier.kinds import KINDS, OPTIONAL, Kind
 from backorder_notifier.rendering import FILES, Rendered, Templates, render
-from backorder_notifier.samples import UNSUBSCRIBE_URL, Sample, recipient, samples_of
+from backorder_notifier.samples import HUGE, UNSUBSCRIBE_URL, Sample, recipient, samples_of
 from backorder_notifier.words import Part
 
 _PAGE: Final = Path(__file__).parent / "gallery.html"
@@ -26,7 +26,7 @@ def render_sample(
 
     Raises ConfigurationError naming the variants there are.
     """
-    samples = samples_of(kind)
+    samples = _shown(kind)
     sample = next((sample for sample in samples if variant in {None, sample.name}), None)
     if sample is None:
         names = ", ".join(sample.name for sample in samples)
@@ -41,7 +41,7 @@ def write_gallery(folder: Path, templates: Templates, *, shop_name: str | None =
     cards: dict[str, list[str]] = {language: [] for language in templates.languages}
     for language in templates.languages:
         for kind in KINDS:
-            for number, sample in enumerate(samples_of(kind), start=1):
+            for number, sample in enumerate(_shown(kind), start=1):
                 rendered = _rendered(sample, templates, language, shop_name)
                 name = f"{language}-{kind}-{number}"
                 for part, file in FILES.items():
@@ -51,6 +51,10 @@ def write_gallery(folder: Path, templates: Templates, *, shop_name: str | None =
     index = folder / "index.html"
     index.write_text(_index(cards), encoding="utf-8")
     return index
+
+
+def _shown(kind: Kind) -> tuple[Sample, ...]:
+    return (*samples_of(kind), *(sample for sample in HUGE if sample.kind == kind))
 
 
 def _rendered(sample: Sample, templates: Templates, locale: str, shop_name: str | None) -> Rendered:

@@ -1,8 +1,9 @@
 """What a message says of one line: facts in rows, and notes in sentences."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import assert_never
+from typing import assert_never, overload
 
 from markupsafe import Markup
 
@@ -42,6 +43,26 @@ class LineView:
     move: Move | None
 
 
+@dataclass(frozen=True, slots=True)
+class Lines(Sequence[LineView]):
+    """Lines that are put into words when a template asks for them: those of long orders mostly aren't."""
+
+    _lines: Sequence[ContentLine]
+    _view: Callable[[ContentLine], LineView]
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> LineView: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Lines": ...
+    def __getitem__(self, index: int | slice) -> "LineView | Lines":
+        if isinstance(index, slice):
+            return Lines(self._lines[index], self._view)
+        return self._view(self._lines[index])
+
+
 def line_view(line: ContentLine, content: Content, words: Words, as_of: datetime | None) -> LineView:
     overdue = is_overdue(line, content, words, as_of)
     expected = None if overdue else words.day(line.expected)
@@ -54,7 +75,7 @@ def line_view(line: ContentLine, content: Content, words: Words, as_of: datetime
         waiting=line.waiting,
         shipped=line.shipped,
         shipped_now=line.shipped_now,
-        filled=line.filled,
+        filled=arrived(line),
         created=line.created,
         lost=line.lost,
         cancelled=line.cancelled,
@@ -63,6 +84,13 @@ def line_view(line: ContentLine, content: Content, words: Words, as_of: datetime
         previous=words.day(line.previous) if has_moved(line) else None,
         move=line.move if has_moved(line) else None,
     )
+
+
+def arrived(line: ContentLine) -> int:
+    """Units that got stock and are still with us: of those that left meanwhile, the shipment is the news."""
+    if line.ready is None:
+        return line.filled
+    return min(line.filled, max(0, line.ready - line.shipped))
 
 
 def has_moved(line: ContentLine) -> bool:
@@ -80,6 +108,25 @@ def is_overdue(line: ContentLine, content: Content, words: Words, as_of: datetim
     return as_of is not None and day < words.day_of(as_of)
 
 
+def is_due(line: ContentLine, content: Content, words: Words) -> bool:
+    """Whether it was promised for the day that the message is about."""
+    if content.due_on is None:
+        return False
+    due = words.day_of(content.due_on)
+    return any(moment is not None and words.day_of(moment) == due for moment in (line.expected, line.previous))
+
+
+def ready_units(line: ContentLine, content: Content) -> int:
+    """Units that have been there before, where the message tells of them.
+
+    That is what waits for the rest of the order, and what a new order gets at once; later on it may have left long ago.
+    """
+    is_new = content.late or line.created > line.lost or content.kind in {"backorder_created", "backorder_rejected"}
+    if content.delivery == "complete" or line.held or is_new:
+        return max(0, (line.ready or 0) - line.shipped - arrived(line))
+    return 0
+
+
 def _facts(
     line: ContentLine, content: Content, words: Words, expected: str | None, *, overdue: bool
 ) -> tuple[Fact, ...]:
@@ -89,7 +136,6 @@ def _facts(
         facts.append(Fact(label, words.number(count), strong))
 
     say, complete = words.say, content.delivery == "complete"
-    is_new = content.late or line.created > line.lost or content.kind in {"backorder_created", "backorder_rejected"}
     if content.kind == "feedback_request":
         units(say("Delivered"), line.shipped)
         return tuple(facts)
@@ -100,12 +146,11 @@ def _facts(
     if line.shipped_now:
         delivered = content.kind == "delivered"
         units(say("Delivered") if delivered else say("Shipped"), line.shipped_now, strong=True)
-    if line.filled:
+    filled = arrived(line)
+    if filled:
         held = line.held is not None
-        units(say("Arrived, set aside for you") if held else say("Arrived, ready to ship"), line.filled, strong=True)
-    ready = max(0, (line.ready or 0) - line.shipped - line.filled)
-    # What waits for the rest of the order, and what a new order gets at once; later on it may have left long ago.
-    if ready and (complete or line.held or is_new):
+        units(say("Arrived, set aside for you") if held else say("Arrived, ready to ship"), filled, strong=True)
+    if ready := ready_units(line, content):
         units(say("Set aside for you") if complete or line.held else say("Ready now"), ready)
     if again := min(line.lost, line.waiting):
         units(say("Waiting again"), again, strong=True)
@@ -113,9 +158,8 @@ def _facts(
         units(say("Cancelled"), line.cancelled, strong=True)
     if line.rejected:
         units(say("Not available"), line.rejected, strong=True)
-    has_news = line.shipped_now or line.filled or line.cancelled or line.rejected
-    if line.waiting or (has_news and content.kind != "delivered"):
-        units(say("Still to come"), line.waiting, strong=line.waiting > 0)
+    if line.waiting:
+        units(say("Still to come"), line.waiting, strong=True)
     if line.waiting or expected:
         facts.append(Fact(say("Expected"), expected or say("not known yet"), strong=True))
         if overdue:

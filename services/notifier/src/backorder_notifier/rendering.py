@@ -21,6 +21,7 @@ from backorder_notifier.catalogs import Direction, Language, choose, load_langua
 from backorder_notifier.channel import Recipient
 from backorder_notifier.content import Content
 from backorder_notifier.errors import ConfigurationError
+from backorder_notifier.grouping import AT_MOST, Limits
 from backorder_notifier.shop import Shop, read_shop
 from backorder_notifier.view import values
 from backorder_notifier.words import Part, Words, zone
@@ -33,6 +34,8 @@ FILES: Final[Mapping[Part, str]] = {
     "sms": "sms.txt",
 }
 WIDTH: Final = 76
+LONGEST_HTML: Final = 95_000  # bytes. Gmail cuts a page off at 102 kB, and the link to unsubscribe with it
+LEAST_BLOCKS: Final = 10  # a shop's own template that shows all lines is not made shorter by asking for less
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +119,41 @@ def write(
     unsubscribe_url: str | None,
     as_of: datetime | None,
 ) -> dict[Part, str]:
-    """The parts as the templates leave them, with whatever spaces and line breaks."""
+    """The parts as the templates leave them, with whatever spaces and line breaks.
+
+    Where the HTML part gets too long, because titles are or there is much to say of each line, all parts show less.
+    """
+    limits = AT_MOST
+    while True:
+        written = _write(content, recipient, templates, shop_name, unsubscribe_url, as_of, limits)
+        length = len(written["html"].encode())
+        if length <= LONGEST_HTML or limits.blocks < LEAST_BLOCKS:
+            return written
+        limits = limits.less(min(0.9, LONGEST_HTML / length))
+
+
+def _write(
+    content: Content,
+    recipient: Recipient,
+    templates: Templates,
+    shop_name: str | None,
+    unsubscribe_url: str | None,
+    as_of: datetime | None,
+    limits: Limits,
+) -> dict[Part, str]:
     language, locale = choose(recipient.locale, templates.languages, templates.default_language)
     written: dict[Part, str] = {}
     for part, file in FILES.items():
         words = Words(language, locale, zone(recipient.timezone), part)
         told = values(
-            content, recipient, words, templates.shop, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of
+            content,
+            recipient,
+            words,
+            templates.shop,
+            shop_name=shop_name,
+            unsubscribe_url=unsubscribe_url,
+            as_of=as_of,
+            limits=limits,
         )
         environment = (templates.html if part == "html" else templates.plain)[language.name]
         subject = {"subject": _one_line(written["subject"])} if written else {}
@@ -149,9 +180,10 @@ def _tidy(text: str) -> str:
     for line in text.strip().splitlines():
         if line.strip():
             indent = line[: len(line) - len(line.lstrip())]
-            # What has no space is never broken: it may be a link.
+            # What has no space is never broken: it may be a link. A row that goes on is set deeper than rows, so that
+            # no text of others begins one.
             lines += textwrap.wrap(
-                line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+                line, WIDTH, subsequent_indent=indent * 2, break_long_words=False, break_on_hyphens=False
             )
         elif lines and lines[-1]:
             lines.append("")

@@ -108,6 +108,33 @@ _MOVED: Final[Mapping[str, Any]] = {
 _SHIPPED_PART: Final[Mapping[str, Any]] = {"shipped_now": 10, "shipped": 10}
 _PROMISED: Final = _CREATED.promised_at
 
+
+def _many(lines: int, *, every: int, **changes: Any) -> tuple[ContentLine, ...]:
+    """Lines of an order that is long: of every so many one waits, of the others all is there (or as `changes` say)."""
+    return tuple(
+        ContentLine(
+            line_no=number,
+            sku=f"CABLE-{number}M",
+            title=f"Cable, {number} m",
+            ordered=12 + number % 30,
+            ready=12 + number % 30,
+            **changes,
+        )
+        if number % every
+        else ContentLine(
+            line_no=number,
+            sku=f"PHONE-{number}",
+            title=f"Phone {number}, black",
+            ordered=15,
+            ready=10,
+            created=5,
+            waiting=5,
+            expected=_PROMISED,
+        )
+        for number in range(1, lines + 1)
+    )
+
+
 SAMPLES: Final[tuple[Sample, ...]] = (
     _sample("backorder_created", "in part", _line(_LINE, created=5, alternatives=_ALTERNATIVES[:1])),
     _sample("backorder_created", "no date, no page", _line(_LINE, created=5, expected=None), order_url=None),
@@ -121,6 +148,7 @@ SAMPLES: Final[tuple[Sample, ...]] = (
     ),
     _sample("backorder_created", "pre-order", _line(_LINE, created=15, waiting=15, ready=0, preorder=True)),
     _sample("backorder_created", "one unit, late", _line(_LINE, created=1, waiting=1, ordered=1, ready=0), late=True),
+    _sample("backorder_created", "40 lines", *_many(40, every=13)),
     _sample("promise_changed", "later", _line(_LINE, **_MOVED), at=_CHANGED.occurred_at),
     _sample(
         "promise_changed",
@@ -210,6 +238,12 @@ SAMPLES: Final[tuple[Sample, ...]] = (
         "shipped", "no tracking", _line(_LINE, shipped=1, shipped_now=1, ordered=1, ready=1, waiting=0, expected=None)
     ),
     _sample(
+        "shipped",
+        "40 lines",
+        *(_line(each, shipped_now=each.ready, shipped=each.ready, created=0) for each in _many(40, every=13)),
+        shipments=(_SHIPMENT,),
+    ),
+    _sample(
         "delivered",
         "the rest waits",
         _line(_LINE, **_SHIPPED_PART),
@@ -263,6 +297,12 @@ SAMPLES: Final[tuple[Sample, ...]] = (
         late=True,
     ),
 )
+
+HUGE: Final[tuple[Sample, ...]] = (
+    _sample("backorder_created", "1,000 lines that wait", *_many(1000, every=1)),
+    _sample("backorder_created", "1,000 lines of which 20 wait", *_many(1000, every=50)),
+)
+"""To look at. They have nothing that the others haven't, and would take long at each start."""
 
 
 def samples_of(kind: Kind) -> tuple[Sample, ...]:

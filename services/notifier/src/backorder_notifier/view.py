@@ -9,8 +9,9 @@ from backorder_notifier.catalogs import Direction
 from backorder_notifier.channel import Recipient
 from backorder_notifier.cleaning import is_greetable, safe_url, visible
 from backorder_notifier.content import Content, ContentLine, Shipment
+from backorder_notifier.grouping import AT_MOST, GroupView, Limits, arrange
 from backorder_notifier.kinds import OPTIONAL, Kind
-from backorder_notifier.lines import LineView, has_moved, is_overdue, line_view
+from backorder_notifier.lines import Lines, LineView, arrived, has_moved, is_due, is_overdue, line_view
 from backorder_notifier.shop import Shop
 from backorder_notifier.words import Words
 
@@ -46,7 +47,10 @@ class Values(TypedDict):
     complete: bool  # one delivery: ready units are held for the rest
     begins: bool  # the first that the customer hears of the order
     preorder: bool  # all that now begins to wait is pre-ordered
-    lines: list[LineView]
+    lines: Lines  # all of them; the next two are how they are shown
+    blocks: list[LineView]
+    groups: list[GroupView]
+    left_out: int  # lines that are only counted
     shipments: list[ShipmentView]
 
     lost: int
@@ -94,10 +98,12 @@ def values(
     shop_name: str | None,
     unsubscribe_url: str | None,
     as_of: datetime | None,
+    limits: Limits = AT_MOST,
 ) -> Values:
     lines = content.lines
+    blocks, groups = arrange(content, words, as_of, limits)
     waiting = [line for line in lines if line.waiting]
-    due = [line for line in waiting if _is_due(line, content, words)]
+    due = [line for line in waiting if is_due(line, content, words)]
     # What came and went before it was told is no news of what waits.
     lost = {line.line_no: min(line.lost, line.waiting) for line in lines}
     fresh = {line.line_no: min(max(0, line.created - line.lost), line.waiting) for line in lines}
@@ -122,7 +128,10 @@ def values(
         "complete": content.delivery == "complete",
         "preorder": any(fresh.values()) and all(line.preorder for line in lines if fresh[line.line_no]),
         "begins": any(line.created > line.lost or line.rejected for line in lines),
-        "lines": [line_view(line, content, words, as_of) for line in lines],
+        "lines": Lines(lines, lambda line: line_view(line, content, words, as_of)),
+        "blocks": blocks,
+        "groups": groups,
+        "left_out": sum(group.more for group in groups),
         "shipments": [_shipment(shipment, words) for shipment in content.shipments],
         # News, in units.
         "lost": sum(lost.values()),
@@ -131,10 +140,10 @@ def values(
         "cancelled_by_customer": sum(line.cancelled for line in lines if line.cancelled_by != "shop"),
         "cancelled": sum(line.cancelled for line in lines),
         "shipped_now": sum(line.shipped_now for line in lines),
-        "filled": sum(line.filled for line in lines),
-        "filled_ready": sum(line.filled for line in lines if line.held is None),
-        "filled_complete": sum(line.filled for line in lines if line.held == "complete"),
-        "filled_preorder": sum(line.filled for line in lines if line.held == "preorder"),
+        "filled": sum(arrived(line) for line in lines),
+        "filled_ready": sum(arrived(line) for line in lines if line.held is None),
+        "filled_complete": sum(arrived(line) for line in lines if line.held == "complete"),
+        "filled_preorder": sum(arrived(line) for line in lines if line.held == "preorder"),
         "created": sum(fresh.values()),
         "later": sum(line.waiting for line in moved if line.move == "later"),
         "earlier": sum(line.waiting for line in moved if line.move == "earlier"),
@@ -143,7 +152,9 @@ def values(
         "due": sum(line.waiting for line in due or waiting),
         # How things stand.
         "waiting": sum(line.waiting for line in waiting),
-        "ready": sum(max(0, (line.ready or 0) - line.shipped - line.filled) for line in lines if not line.shipped_now),
+        "ready": sum(
+            max(0, (line.ready or 0) - line.shipped - arrived(line)) for line in lines if not line.shipped_now
+        ),
         "due_on": words.day(content.due_on),
         "delivered_on": words.day(max(delivered)) if delivered else None,
         "new_day": _only(_days(moved, content, words, as_of), words),
@@ -156,13 +167,6 @@ def values(
         "start": "right" if words.language.direction == "rtl" else "left",
         "end": "left" if words.language.direction == "rtl" else "right",
     }
-
-
-def _is_due(line: ContentLine, content: Content, words: Words) -> bool:
-    if content.due_on is None:
-        return False
-    due = words.day_of(content.due_on)
-    return any(moment is not None and words.day_of(moment) == due for moment in (line.expected, line.previous))
 
 
 def _days(lines: list[ContentLine], content: Content, words: Words, as_of: datetime | None) -> list[datetime | None]:
