@@ -123,8 +123,10 @@ class Running:
     async def _next_at(self) -> datetime | None:
         async with self.pool.acquire() as connection:
             rows = await connection.fetch(
-                "SELECT channel, min(due_at) AS due_at, min(composed_at) AS composed_at"
-                " FROM deliveries JOIN messages USING (message_id) WHERE state = 'due' GROUP BY channel"
+                "SELECT channel, min(due_at) AS due_at, min(composed_at) AS composed_at FROM ("
+                " SELECT DISTINCT ON (channel, order_id) channel, due_at, composed_at"
+                " FROM deliveries JOIN messages USING (message_id, order_id) WHERE state = 'due'"
+                " ORDER BY channel, order_id, position) AS next_of_each GROUP BY channel"
             )
             tell_at = await told_store.next_tell_at(connection)
         moments = [max(row["due_at"], self._away_until.get(row["channel"], row["due_at"])) for row in rows]

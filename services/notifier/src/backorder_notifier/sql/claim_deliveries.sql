@@ -6,6 +6,9 @@
 -- later than those that were refused: so these find out for all. What should have been given up by now is tried all the
 -- same, or nothing would end it. The provider's row is locked by refill_provider.
 --
+-- Of one order each message has its turn: none goes while an earlier one waits on the same channel. (Mails and text
+-- messages that wait are withdrawn for newer ones; the shop's own system gets them all.)
+--
 -- $1 text channel, $2 timestamptz now, $3 integer to look at, $4 integer to take, $5 uuid of this lease,
 -- $6 timestamptz end of the lease, $7 timestamptz: first tried before is given up.
 WITH due AS MATERIALIZED (
@@ -14,6 +17,16 @@ WITH due AS MATERIALIZED (
         deliveries.lease IS NOT NULL AS sender_lost
     FROM deliveries
     WHERE deliveries.channel = $1::text AND deliveries.state = 'due' AND deliveries.due_at <= $2::timestamptz
+        AND NOT EXISTS (
+            SELECT
+            FROM deliveries AS earlier
+            JOIN messages AS before ON before.message_id = earlier.message_id
+            JOIN messages AS this ON this.message_id = deliveries.message_id
+            WHERE earlier.order_id = deliveries.order_id
+                AND earlier.state = 'due'
+                AND earlier.channel = $1::text
+                AND before.position < this.position
+        )
     ORDER BY deliveries.due_at
     LIMIT $3::integer
     FOR UPDATE OF deliveries SKIP LOCKED
