@@ -91,7 +91,9 @@ def test_a_line_of_which_nothing_is_to_come_is_a_row_that_says_where_it_is(
     "changes",
     [
         {"rejected": 2, "rejected_because": "denied"},
+        {"rejected": 12, "rejected_because": "denied", "ready": 0},
         {"cancelled": 2, "cancelled_by": "shop"},
+        {"cancelled": 12, "cancelled_by": "customer", "ready": 0},
         {"filled": 12, "held": "preorder", "expected": day(20)},
         {"shipped": 3, "shipped_now": 3, "filled": 9},
     ],
