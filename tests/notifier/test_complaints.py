@@ -75,7 +75,7 @@ async def test_the_part_of_a_mixed_order_that_is_in_stock_is_not_passed_over_in_
     # The line that is there as a whole, and the one that isn't at all, are said too.
     of_line = sections(text_of(mail))
     word = ready.partition(":")[0]
-    assert of_line["A case (CASE-X)"] == ["Ordered: 3", f"{word}: 3"]
+    assert of_line[word] == ["3 × A case (CASE-X)"]
     assert of_line["CABLE"] == ["Ordered: 2", "Still to come: 2", "Expected: not known yet"]
     assert what_becomes_of_it in unwrapped(html_of(mail))
 
@@ -93,9 +93,8 @@ async def test_what_was_shipped_is_nowhere_said_to_be_still_to_come(told: Runnin
     _, mail = about(script)
     assert mail["Subject"] == "Order 1001: 15 units are on their way, 4 still to come"
     of_line = sections(text_of(mail))
-    assert "Shipped: 15" in of_line["PHONE-X"]
-    others = ("Expected", "Ready", "Arrived", "Waiting", "Still to come: 5")
-    assert not any(row.startswith(others) for row in of_line["PHONE-X"])
+    assert of_line["On the way to you"] == ["15 × PHONE-X"]
+    assert text_of(mail).count("PHONE-X") == 1
     assert of_line["CASE-X"] == ["Ordered: 4", "Still to come: 4", "Expected: November 22, 2026"]
     await told.passes(days=1)
     await told.tells(
@@ -106,7 +105,7 @@ async def test_what_was_shipped_is_nowhere_said_to_be_still_to_come(told: Runnin
     assert mail["Subject"] == "Order 1001: 4 units are on their way"
     text = unwrapped(text_of(mail))
     assert not re.search("backorder|not in stock|will come later|expected", text, re.IGNORECASE)
-    assert not re.search("[1-9] still to come|Still to come: [1-9]", text_of(mail))
+    assert not re.search("still to come", text, re.IGNORECASE)
     assert "Nothing of your order is waiting any more." in text
     assert "Tracking number: JD0002" in text
     await told.is_sound()
