@@ -7,6 +7,6 @@ SELECT
     messages.position, messages.kind, messages.composed_at, messages.about
 FROM deliveries
 JOIN messages ON messages.message_id = deliveries.message_id
-WHERE deliveries.order_id = $1::text
+WHERE messages.order_id = $1::text
 ORDER BY messages.position DESC, deliveries.channel
 FOR UPDATE OF deliveries

@@ -9,7 +9,7 @@ SELECT
 FROM deliveries
 JOIN messages ON messages.message_id = deliveries.message_id
 WHERE ($1::text[] IS NULL OR deliveries.state = ANY ($1::text[]))
-    AND ($2::text IS NULL OR deliveries.order_id = $2::text)
+    AND ($2::text IS NULL OR messages.order_id = $2::text)
     AND ($3::text[] IS NULL OR deliveries.channel = ANY ($3::text[]))
     AND ($4::text[] IS NULL OR messages.kind = ANY ($4::text[]))
     AND (
