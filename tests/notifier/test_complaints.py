@@ -209,7 +209,7 @@ async def test_staff_see_why_nothing_was_sent(told: Running, script: ScriptedSer
     assert last["because"] == REASONS[reason]
     expected = {"no_longer_waits": 2, "too_small": 1, "same_day": 1, "channel_not_chosen": 1}
     assert mails == expected.get(reason, 0)
-    assert said["waits"] == []
+    assert not any(sentence.startswith("Waits") for sentence in said["waits"])
     await told.is_sound()
 
 
