@@ -169,6 +169,7 @@ def test_a_default_debounce_is_for_the_kinds_that_have_none_of_their_own(monkeyp
         ("DEBOUNCE", '{"promise_changed": {"quiet": "-PT1S", "at_most": "PT1H"}}', "a duration such as PT30M"),
         ("DEBOUNCE", '{"promised": {"quiet": "PT5M", "at_most": "PT1H"}}', "promised: no such kind"),
         ("DEBOUNCE", '{"shipped": {"quiet": "P1D", "at_most": "P3D"}}', "STALE_AFTER: should be longer than"),
+        ("STALE_AFTER", "P999999D", "STALE_AFTER: should be a positive duration such as PT30S or P5D, P3650D at most"),
         ("STALE_AFTER", "PT4H", "STALE_AFTER: should be longer than NOTIFIER_DEBOUNCE lets promise_changed wait"),
         ("TELL_LATER_DAYS", "0", "greater than or equal to 1"),
         ("TIMED_AT", "9", "a time such as 09:00"),

@@ -105,10 +105,13 @@ class Lane:
             most = 0 if self._in_flight else 1
         if most < 1:
             return _POLL_SECONDS
-        now = self._clock()
+        now, began = self._clock(), time.monotonic()
         async with self._pool.acquire() as connection:
             claimed = await claim(connection, self._channel, self._provider, now, most)
-            if self._stopping.is_set():
+            # Taken so slowly (a lock, a process that stood still) that another may have it by now, and may have sent
+            # something newer since: not begun.
+            is_late = time.monotonic() - began > self._provider.patience.lease.total_seconds() / 2
+            if self._stopping.is_set() or is_late:
                 await delivery_store.unclaim(connection, [*claimed.rows, *(row for row, _ in claimed.withheld)], now)
                 return 0
         for row in claimed.rows:

@@ -32,6 +32,7 @@ __all__ = [
 PREFIX = "NOTIFIER_"
 T = TypeVar("T")
 POLICY = Policy()
+_LONGEST = timedelta(days=3650)
 
 
 def _checked(check: Any) -> AfterValidator:
@@ -45,8 +46,9 @@ def _checked(check: Any) -> AfterValidator:
 
 
 def _positive(value: timedelta) -> timedelta:
-    if value <= timedelta(0):
-        raise ValueError("should be a positive duration such as PT30S or P5D")
+    # What is longer can't be counted back from now, and would stop telling for ever.
+    if not timedelta(0) < value <= _LONGEST:
+        raise ValueError(f"should be a positive duration such as PT30S or P5D, P{_LONGEST.days}D at most")
     return value
 
 

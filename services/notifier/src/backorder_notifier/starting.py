@@ -25,6 +25,8 @@ async def _again(what: str, work: Callable[[], Awaitable[str | None]]) -> None:
             problem = {"missing": missing} if missing else None
         except WRONG_ADDRESS as error:
             raise ConfigurationError(f"NOTIFIER_DATABASE_URL: the server refuses it ({type(error).__name__})") from None
+        except asyncpg.InsufficientPrivilegeError:
+            raise ConfigurationError("NOTIFIER_DATABASE_URL: its user lacks a right that this needs") from None
         except Exception as error:
             if not is_not_ready(error):
                 raise
