@@ -39,6 +39,23 @@ async def test_what_was_sent_before_is_not_read_through(connection: asyncpg.Conn
         assert "deliveries_newest" not in plan, f"{name}\n{plan}"
 
 
+async def test_what_is_due_is_found_by_index_where_much_is_due(connection: asyncpg.Connection) -> None:
+    await stage_many(connection, 20_000)
+    await connection.execute("UPDATE orders SET tell_at = known_at")
+    await connection.execute("INSERT INTO customers (customer_id) SELECT customer_id FROM orders")
+    await connection.execute("VACUUM ANALYZE")
+    now = f"'{NOON + DAY}'"
+    for name, arguments in (
+        ("is_anything_due", ("'email'", now)),
+        ("read_load", ("'email'", now)),
+        ("take_orders_to_tell", (now, "200")),
+        ("next_tell_at", ()),
+    ):
+        plan = await plan_of(connection, name, *arguments)
+        for table in ("orders", "customers", "deliveries"):
+            assert f"Seq Scan on {table}" not in plan, f"{name}\n{plan}"
+
+
 async def test_orders_whose_message_waits_for_long_are_woken_the_oldest_first_some_at_a_time(
     connection: asyncpg.Connection,
 ) -> None:
