@@ -11,13 +11,17 @@ from backorder_notifier.policy import Policy
 from backorder_notifier.reasons import REASONS
 from tests.notifier.messages import (
     NOON,
+    cancelled,
     contact_changed,
     created,
     filled,
     line,
     moved,
+    order_cancelled,
     placed,
+    rejected,
     released,
+    revoked,
     shipped,
     sku_policy,
 )
@@ -78,6 +82,73 @@ async def test_the_part_of_a_mixed_order_that_is_in_stock_is_not_passed_over_in_
     assert of_line[word] == ["3 × A case (CASE-X)"]
     assert of_line["CABLE"] == ["Ordered: 2", "Still to come: 2", "Expected: not known yet"]
     assert what_becomes_of_it in unwrapped(html_of(mail))
+
+
+async def test_the_last_unit_of_one_delivery_lets_all_of_it_go_and_the_mail_says_so(
+    told: Running, script: ScriptedServer
+) -> None:
+    lines = (line(), line(2, 3, sku="CASE-X"))
+    await told.tells(placed(delivery="complete", lines=lines), created(promised_at=FIRST))
+    await told.tells(filled(quantity=2, quantity_waiting=3, held="complete"))
+    assert sections(text_of(about(script)[-1]))["PHONE-X"][:2] == ["Ordered: 15", "Arrived, set aside for you: 2"]
+    await told.tells(filled(version=3, quantity=3), released(units={1: 15, 2: 3}))
+    mail = about(script)[-1]
+    of_line = sections(text_of(mail))
+    assert "set aside" not in text_of(mail).lower()
+    assert of_line["PHONE-X"] == ["Ordered: 15", "Arrived, ready to ship: 3", "Ready now: 12"]
+    assert of_line["Ready now"] == ["3 × CASE-X"]
+    assert "What is ready ships now." in unwrapped(text_of(mail))
+
+
+async def test_one_delivery_of_which_the_rest_never_comes_ships_at_once(told: Running, script: ScriptedServer) -> None:
+    lines = (line(), line(2, 3, sku="CASE-X"))
+    await told.tells(placed(delivery="complete", lines=lines), rejected(quantity=15), released(units={2: 3}))
+    (mail,) = about(script)
+    assert sections(text_of(mail))["Ready now"] == ["3 × CASE-X"]
+    assert "ships together with the rest" not in unwrapped(text_of(mail))
+
+
+async def test_what_is_held_for_its_release_alone_keeps_its_date_and_the_order_is_not_called_done(
+    told: Running, script: ScriptedServer
+) -> None:
+    lines = (line(), line(2, 3, sku="GAME"))
+    game: dict[str, Any] = {"line_no": 2, "sku": "GAME", "quantity": 3}
+    waits: dict[str, Any] = {"quantity_waiting": 3, "quantity_ordered": 3, "quantity_allocated": 0, "kind": "preorder"}
+    await told.tells(
+        placed(delivery="complete", lines=lines), created(), created(version=2, promised_at=FIRST, **game, **waits)
+    )
+    await told.tells(filled(version=3, held="preorder", **game))
+    await told.tells(filled(version=4, held="complete"))
+    mail = about(script)[-1]
+    assert sections(text_of(mail))["GAME"] == ["Ordered: 3", "Set aside for you: 3", "Expected: November 22, 2026"]
+    text = unwrapped(text_of(mail))
+    assert "Expected means: we expect to ship on that day." in text
+    assert "Nothing of your order is waiting any more." not in text
+
+
+async def test_an_order_cancelled_as_a_whole_is_not_told_as_if_the_rest_would_come(
+    told: Running, script: ScriptedServer
+) -> None:
+    await told.tells(placed(), created(), released(units={1: 10}))
+    await told.tells(
+        order_cancelled(by="shop"), cancelled(by="shop", caused_by="c"),
+        revoked(reason="cancelled", quantity=10, caused_by="c"),
+    )  # fmt: skip
+    mail = about(script)[-1]
+    assert mail["Subject"] == "Order 1001: 5 units were cancelled"
+    for words in (unwrapped(text_of(mail)), unwrapped(html_of(mail))):
+        assert "The whole order is cancelled: what has not left our warehouse yet will not come." in words
+        assert "Nothing of your order is waiting any more." not in words
+
+
+async def test_who_could_not_be_told_that_units_wait_hears_of_their_date(told: Running, script: ScriptedServer) -> None:
+    await told.tells(placed(email="nobody @example"), created(promised_at=FIRST))
+    await told.reads(contact_changed(email="ada@example.org"))
+    await told.tells(moved(promised_at=SECOND, previous_promised_at=FIRST))
+    await told.passes(hours=1)
+    (mail,) = about(script)
+    assert mail["Subject"] == "Order 1001: New date December 2, 2026"
+    assert "For 5 units of your order 1001 there is a date now." in unwrapped(text_of(mail))
 
 
 async def test_what_was_shipped_is_nowhere_said_to_be_still_to_come(told: Running, script: ScriptedServer) -> None:

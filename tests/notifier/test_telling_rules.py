@@ -537,7 +537,8 @@ def test_units_of_an_order_that_ships_complete_are_set_aside_until_all_is_there(
     assert (story.line(1).held, story.line(1).filled) == ("complete", 5)
     story.hear(filled(version=4, line_no=2, sku="CASE", quantity=1), released(units={1: 15, 2: 3}))
     story.wait(minutes=1)
-    assert [each.held for each in story.last.lines] == [None]
+    # All of it ships now, so the message speaks of all of it.
+    assert [(each.line_no, each.held) for each in story.last.lines] == [(1, None), (2, None)]
 
 
 def test_a_pre_order_that_is_there_is_told_with_the_day_of_its_release() -> None:

@@ -64,7 +64,8 @@ class Content(Part):
     """One message. `lines`: those with news, and all that wait; for a new backorder also those that are ready.
 
     `late`: told long after it happened (an outage), so it says how things stand now and that we are late.
-    `delivery`: "complete" means that ready units are held until all is there.
+    `delivery`: "complete" means that ready units are held until all is there. `whole_cancelled`: nothing of the order
+    is wanted any more, be it here or not.
     """
 
     kind: Kind
@@ -72,6 +73,7 @@ class Content(Part):
     delivery: Literal["split", "complete"] = "split"
     order_url: str | None = None
     late: bool = False
+    whole_cancelled: bool = False
     lines: tuple[ContentLine, ...] = ()
     shipments: tuple[Shipment, ...] = ()
     due_on: datetime | None = Field(default=None, description="promise_approaching, promise_missed: the promised date")

@@ -11,7 +11,16 @@ from datetime import datetime
 from typing import Final, Literal, assert_never
 
 from backorder_notifier.content import Content, ContentLine
-from backorder_notifier.lines import LineView, arrived, has_moved, is_due, is_overdue, line_view, ready_units
+from backorder_notifier.lines import (
+    LineView,
+    arrived,
+    has_moved,
+    is_due,
+    is_gathering,
+    is_overdue,
+    line_view,
+    ready_units,
+)
 from backorder_notifier.words import Words
 
 Standing = Literal[
@@ -150,7 +159,7 @@ def _units(line: ContentLine, standing: Standing, content: Content) -> int:
 
 
 def _is_set_aside(line: ContentLine, content: Content) -> bool:
-    return content.delivery == "complete" or line.held is not None
+    return line.held is not None or is_gathering(content)
 
 
 def _heading(standing: Standing, words: Words) -> str:

@@ -116,6 +116,11 @@ def is_due(line: ContentLine, content: Content, words: Words) -> bool:
     return any(moment is not None and words.day_of(moment) == due for moment in (line.expected, line.previous))
 
 
+def is_gathering(content: Content) -> bool:
+    """Whether units that are there are held for the rest of the order: of one delivery, while some of it is missing."""
+    return content.delivery == "complete" and any(line.waiting or line.held for line in content.lines)
+
+
 def ready_units(line: ContentLine, content: Content) -> int:
     """Units that have been there before, where the message tells of them.
 
@@ -135,7 +140,7 @@ def _facts(
     def units(label: str, count: int, *, strong: bool = False) -> None:
         facts.append(Fact(label, words.number(count), strong))
 
-    say, complete = words.say, content.delivery == "complete"
+    say = words.say
     if content.kind == "feedback_request":
         units(say("Delivered"), line.shipped)
         return tuple(facts)
@@ -151,7 +156,7 @@ def _facts(
         held = line.held is not None
         units(say("Arrived, set aside for you") if held else say("Arrived, ready to ship"), filled, strong=True)
     if ready := ready_units(line, content):
-        units(say("Set aside for you") if complete or line.held else say("Ready now"), ready)
+        units(say("Set aside for you") if is_gathering(content) or line.held else say("Ready now"), ready)
     if again := min(line.lost, line.waiting):
         units(say("Waiting again"), again, strong=True)
     if line.cancelled:

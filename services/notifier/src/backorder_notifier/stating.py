@@ -149,14 +149,20 @@ def state(
     *,
     late: bool,
 ) -> Content:
-    """What the message says: lines with news and all that wait; where much may be new to them, ready ones too."""
+    """What the message says: lines with news and all that wait, be it for their release alone; where much may be new to
+    the customer, or the last unit of one delivery came, ready ones too.
+    """
     news_of_lines = happened.lines()
-    with_ready = happened.begins or late or kind == "feedback_request"
     some_wait = any(each.waiting for each in units.values())
+    is_gathered = view.delivery == "complete" and bool(happened.filled) and not some_wait
+    with_ready = happened.begins or late or is_gathered or kind == "feedback_request"
     lines = [
         _line(view, kind, line_no, happened, each, titles, in_stock, zone, some_wait=some_wait)
         for line_no, each in units.items()
-        if line_no in news_of_lines or each.waiting or (with_ready and each.ready)
+        if line_no in news_of_lines
+        or each.waiting
+        or (with_ready and each.ready)
+        or _held(view, view.dossier.lines[line_no], each, some_wait=some_wait) == "preorder"
     ]
     shipments = view.dossier.shipments if kind == "feedback_request" else happened.shipments
     due_on = [
@@ -170,6 +176,7 @@ def state(
         delivery=view.delivery,
         order_url=view.order_url,
         late=late,
+        whole_cancelled=view.dossier.whole_cancelled,
         lines=tuple(lines),
         shipments=tuple(_shipment(view.dossier, shipment_id) for shipment_id in shipments),
         due_on=min(due_on, default=None),
@@ -191,7 +198,10 @@ def _line(
     line = view.dossier.lines[line_no]
     held = _held(view, line, units, some_wait=some_wait)
     heard = view.told.get(line_no)
-    moved = move(heard.promised_at, line.promised_at, zone) if heard and heard.waiting and units.waiting else None
+    moved = None
+    if units.waiting and (heard is None or heard.waiting):
+        # Who heard nothing of a line, for want of an address, hears that there is a date.
+        moved = move(heard.promised_at if heard else None, line.promised_at, zone)
     cancelled_by = happened.cancelled_by.get(line_no)
     rejected_because = happened.rejected_because.get(line_no)
     needs_other = happened.created[line_no] or happened.rejected[line_no]
@@ -208,7 +218,7 @@ def _line(
         expected=line.promised_at if units.waiting or held == "preorder" else None,
         previous=heard.promised_at if heard and moved else None,
         move=moved,
-        cause=line.cause if moved else None,
+        cause=line.cause if moved and heard else None,
         created=happened.created[line_no],
         lost=happened.lost[line_no],
         filled=happened.filled[line_no],

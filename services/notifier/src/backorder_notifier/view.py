@@ -11,7 +11,7 @@ from backorder_notifier.cleaning import is_greetable, safe_url, visible
 from backorder_notifier.content import Content, ContentLine, Shipment
 from backorder_notifier.grouping import AT_MOST, GroupView, Limits, arrange
 from backorder_notifier.kinds import OPTIONAL, Kind
-from backorder_notifier.lines import Lines, LineView, arrived, has_moved, is_due, is_overdue, line_view
+from backorder_notifier.lines import Lines, LineView, arrived, has_moved, is_due, is_gathering, is_overdue, line_view
 from backorder_notifier.shop import Shop
 from backorder_notifier.words import Words
 
@@ -44,7 +44,9 @@ class Values(TypedDict):
     short_feedback_url: str | None
     imprint: list[str]
     late: bool
-    complete: bool  # one delivery: ready units are held for the rest
+    complete: bool  # one delivery is wanted
+    gathering: bool  # so ready units are held for the rest, as some is still missing
+    whole_cancelled: bool  # all that has not left, be it here or not
     begins: bool  # the first that the customer hears of the order
     preorder: bool  # all that now begins to wait is pre-ordered
     lines: Lines  # all of them; the next two are how they are shown
@@ -126,6 +128,8 @@ def values(
         "imprint": [words.mark(line, 500) for line in shop.imprint],
         "late": content.late,
         "complete": content.delivery == "complete",
+        "gathering": is_gathering(content),
+        "whole_cancelled": content.whole_cancelled,
         "preorder": any(fresh.values()) and all(line.preorder for line in lines if fresh[line.line_no]),
         "begins": any(line.created > line.lost or line.rejected for line in lines),
         "lines": Lines(lines, lambda line: line_view(line, content, words, as_of)),
