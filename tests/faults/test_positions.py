@@ -1,11 +1,18 @@
 """Where reading goes on is what the database says, whatever Kafka or the clock of a sender says."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import asyncpg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError
 from aiokafka.structs import OffsetAndMetadata
 
+from backorder_allocator.intake import Intake
+from backorder_allocator.loading import Context
+from backorder_allocator.polling import Polls
+from backorder_allocator.subscribers import Positions
 from tests.e2e.messages import order, receipt
 from tests.e2e.processes import eventually
 from tests.e2e.subscriber import follow
@@ -64,3 +71,33 @@ async def test_what_a_sender_aborted_never_happened_and_holes_between_offsets_st
     subscriber = await follow(world)
     assert [subscriber.released_of(f"o-{number}") for number in range(6)] == [1, 0, 1, 0, 1, 0]
     await world.audit()
+
+
+async def test_records_that_were_taken_and_never_worked_are_taken_again(world: World) -> None:
+    await world.publish(*(replace(order(f"o-{number}", ("MUG", 1)), key=b"same partition") for number in range(5)))
+    errors: list[Exception] = [KafkaConnectionError("after it took them"), CorruptRecordException("after it took them")]
+
+    async def library(consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
+        taken = [record for part in (await consumer.getmany(timeout_ms=100)).values() for record in part]
+        if taken and errors:
+            raise errors.pop(0)
+        return taken
+
+    async def some() -> list[int]:
+        return [record.offset for record in await polls.next(consumer)]
+
+    async with (
+        asyncpg.create_pool(world.database_url, min_size=1, max_size=1) as pool,
+        AIOKafkaConsumer(bootstrap_servers=world.kafka, auto_offset_reset="earliest", fetch_max_wait_ms=50) as consumer,
+    ):
+        intake = Intake(pool, Context(), lambda: None)
+        polls = Polls(intake, library, Positions(intake, world.prefix).go_to_cursors, 1000)
+        consumer.assign(world.partitions(["orders"]))
+        with pytest.raises(KafkaConnectionError):
+            await eventually(some, "the first records")
+        assert await eventually(some, "what the library dropped twice") == [*range(5)]
+        assert errors == []
+        # The handler was never called.
+        assert await eventually(some, "what was dropped on its way to the handler") == [*range(5)]
+        polls.settled = True
+        assert not await some()

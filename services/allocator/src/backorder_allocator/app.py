@@ -61,13 +61,16 @@ class Probes:
             return Probe(ok=False, reasons=("the consumer is closed",))
         waiting = []
         for partition in sorted(consumer.assignment()):
+            name = f"{partition.topic}-{partition.partition}"
+            if name in self.intake.health.unreadable:
+                continue  # which a restart would not mend: `ready` says it
             try:
                 async with asyncio.timeout(1):
                     position = await consumer.position(partition)
             except (TimeoutError, KafkaError):
                 continue
             if (consumer.highwater(partition) or 0) > position:
-                waiting.append(f"{partition.topic}-{partition.partition}")
+                waiting.append(name)
         if waiting:
             why = f"no batch for {LIVE_SECONDS:.0f} s, and messages wait in {', '.join(waiting)}"
             return Probe(ok=False, reasons=(why,))
@@ -78,6 +81,7 @@ class Probes:
         reasons = []
         if self.intake.health.stopped_by:
             reasons.append(f"input stands still: {self.intake.health.stopped_by}")
+        reasons += self.intake.health.unreadable.values()
         if not self.intake.health.joined:
             reasons.append("not in the consumer group yet")
         reasons += [f"{part.name}: {part.failing()} fail again and again" for part in self.parts if part.failing()]

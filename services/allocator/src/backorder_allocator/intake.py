@@ -38,6 +38,8 @@ class Health:
     """Whether the consumer group has given this process its part, which may be none."""
     stopped_by: str | None = None
     """The error that does not pass; None while all is well."""
+    unreadable: dict[str, str] = field(default_factory=dict)
+    """Partitions that stand still because of a record that the client library can't read, and what to say of it."""
 
 
 class Intake:
@@ -140,13 +142,22 @@ class Intake:
     def well(self) -> None:
         self.health.failures = 0
         self.health.stopped_by = None
-        telemetry.STOPPED.set(0)
+        telemetry.STOPPED.set(bool(self.health.unreadable))
 
     def stopped(self, error: BaseException) -> None:
         self.health.stopped_by = f"{type(error).__name__}: {error}"
         telemetry.STOPPED.set(1)
         log.error("input stands still: this error does not pass by itself", exc_info=error)
         self.failed(error, "stopped")
+
+    def stops_at(self, partition: str, why: str) -> None:
+        """One partition stands still, the others go on."""
+        self.health.unreadable[partition] = why
+        telemetry.STOPPED.set(1)
+
+    def goes_on(self, partition: str) -> None:
+        self.health.unreadable.pop(partition, None)
+        telemetry.STOPPED.set(bool(self.health.unreadable or self.health.stopped_by))
 
     def failed(self, error: BaseException, cause: str) -> None:
         self.health.failures += 1

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import ConsumerStoppedError, KafkaError
+from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
@@ -19,6 +19,7 @@ from backorder_allocator.batches import Record
 from backorder_allocator.decision import Input, Message
 from backorder_allocator.fail_points import reached
 from backorder_allocator.intake import Intake
+from backorder_allocator.polling import Polls
 from backorder_allocator.settings import Settings
 from backorder_schemas import (
     DeadLetter,
@@ -98,9 +99,9 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         for name, partition in names.items():
             if cursors[name]:
                 consumer.seek(partition, cursors[name])
-            else:
-                # No cursor: from the start of the log. The committed offset is only a hint for those who watch lag.
-                await consumer.seek_to_beginning(partition)
+        # No cursor: from the start of the log. The committed offset is only a hint for those who watch lag.
+        if new := [partition for name, partition in names.items() if not cursors[name]]:
+            await consumer.seek_to_beginning(*new)
         consumer.resume(*assigned)
 
 
@@ -144,20 +145,8 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
     )
 
     positions.subscriber = subscriber
-    poll = subscriber.get_msg
-
-    async def poll_or_say_why_not(consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
-        """What the client library can't read would crash its loop for ever, unseen: it stops the input loudly."""
-        try:
-            return tuple(await poll(consumer))
-        except (KafkaError, ConsumerStoppedError):
-            raise
-        except Exception as error:
-            intake.stopped(error)
-            await intake.pause()
-            return ()
-
-    subscriber.get_msg = poll_or_say_why_not  # type: ignore[method-assign]
+    polls = Polls(intake, subscriber.get_msg, positions.go_to_cursors, settings.max_batch_records)
+    subscriber.get_msg = polls.next  # type: ignore[method-assign]
 
     @subscriber
     async def take(messages: list[Message]) -> None:
@@ -167,10 +156,12 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         if consumer is None or intake.stopping.is_set():
             return
         if await intake.take(lambda: [read(record, prefix) for record in records]):
+            polls.settled = True
             reached("intake.committed")
             await commit_offsets(consumer, records)
         else:
             seek_back(consumer, records)
+            polls.settled = True
 
     return broker
 
