@@ -128,7 +128,7 @@ def test_what_is_not_told_or_told_later_is_what_the_notifier_says_of_events_that
         {"kind": "backorder_created", "state": "not_told", "reason": "no_email", "updates": 2},
         {"kind": "promise_changed", "state": "superseded", "reason": "later_date", "updates": 3},
         {"kind": "promise_changed", "state": "pending", "reason": None, "updates": 4},
-        {"kind": None, "state": "not_told", "reason": "cancel_tells_it", "updates": 5},
+        {"kind": None, "state": "not_told", "reason": "never_waited", "updates": 5},
     ]
     assert decided(rows) == Decided(events=12, later=4, not_told={"no_email": 2})
 

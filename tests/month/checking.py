@@ -268,7 +268,7 @@ def _check_units(ledger: Ledger, message: Told, checked: Checked, case: str) -> 
                 news["lost"][event.message.line_no] += event.message.quantity
             case BackorderFilled():
                 news["filled"][event.message.line_no] += event.message.quantity
-            case BackorderCancelled():
+            case BackorderCancelled() | AllocationRevoked(reason="cancelled"):
                 news["cancelled"][event.message.line_no] += event.message.quantity
             case BackorderRejected():
                 news["rejected"][event.message.line_no] += event.message.quantity
@@ -347,9 +347,8 @@ def _check_events(ledger: Ledger, told: Sequence[Told], decided: Sequence[Decide
         order_id = event.order_id
         decision = decisions.get(event_id)
         case = f"{order_id} {event.type} {event_id}"
-        if isinstance(event, AllocationRevoked) and event.reason == "cancelled":
-            continue
-        if isinstance(event, LinesShipped | LinesDelivered) and order_id not in ledger.waited:
+        revoked = isinstance(event, AllocationRevoked) and event.reason == "cancelled"
+        if (revoked or isinstance(event, LinesShipped | LinesDelivered)) and order_id not in ledger.waited:
             checked.that(
                 "orders that never waited are not written about", decision is None or decision.state == "not_told", case
             )

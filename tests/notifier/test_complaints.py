@@ -135,7 +135,7 @@ async def test_an_order_cancelled_as_a_whole_is_not_told_as_if_the_rest_would_co
         revoked(reason="cancelled", quantity=10, caused_by="c"),
     )  # fmt: skip
     mail = about(script)[-1]
-    assert mail["Subject"] == "Order 1001: 5 units were cancelled"
+    assert mail["Subject"] == "Order 1001: 15 units were cancelled"
     for words in (unwrapped(text_of(mail)), unwrapped(html_of(mail))):
         assert "The whole order is cancelled: what has not left our warehouse yet will not come." in words
         assert "Nothing of your order is waiting any more." not in words

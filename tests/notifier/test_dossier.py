@@ -192,7 +192,7 @@ def test_the_date_is_the_one_last_published() -> None:
         (created(), "backorder_created"),
         (created(reason="stock_lost"), "allocation_revoked"),
         (revoked(), "allocation_revoked"),
-        (revoked(reason="cancelled"), "cancel_tells_it"),
+        (revoked(reason="cancelled"), "backorder_cancelled"),
         (filled(), "backorder_filled"),
         (filled(caused_by=shipped(units={1: 1}).id), "shipped_tells_it"),
         (cancelled(), "backorder_cancelled"),
@@ -209,9 +209,10 @@ def test_events_are_news_of_a_kind_or_not_with_a_reason(event: Event, news: str 
     assert news_of(dossier, event) == news
 
 
-def test_an_order_that_never_waited_has_no_news_of_its_shipments() -> None:
+def test_an_order_that_never_waited_has_no_news_of_its_shipments_and_cancels() -> None:
     dossier = after(placed(), released(units={1: 15}))
     assert news_of(dossier, shipped()) == "never_waited"
+    assert news_of(dossier, revoked(reason="cancelled")) == "never_waited"
     assert news_of(after(shipped(), dossier=dossier), delivered()) == "never_waited"
 
 

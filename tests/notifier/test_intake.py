@@ -164,7 +164,7 @@ async def test_a_later_version_waits_for_the_one_before_it(connection: asyncpg.C
         ("allocation_revoked", "pending", None),
         FILLED,
         CANCELLED,
-        (None, "not_told", "cancel_tells_it"),
+        ("backorder_cancelled", "pending", None),
     ]
     assert await connection.fetchval("SELECT count(*) FROM parked") == 0
     assert (await dossier(connection)).lines[1].released == 0  # 10 released, 5 revoked twice

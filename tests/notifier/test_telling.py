@@ -18,6 +18,7 @@ from tests.notifier.messages import (
     filled,
     line,
     moved,
+    order_cancelled,
     placed,
     rejected,
     released,
@@ -412,8 +413,17 @@ def test_units_revoked_by_a_cancel_are_told_as_the_cancel() -> None:
     story.hear(revoked(reason="cancelled", quantity=10, caused_by="cancel"), cancelled(caused_by="cancel"))
     story.wait(minutes=1)
     assert story.kinds == ["backorder_created", "backorder_cancelled"]
-    assert (story.line().cancelled, story.line().cancelled_by, story.line().ready) == (5, "customer", 0)
-    assert story.verdict("1001/allocations/v2") == ("not_told", "cancel_tells_it")
+    assert (story.line().cancelled, story.line().cancelled_by, story.line().ready) == (15, "customer", 0)
+    assert story.verdict("1001/allocations/v2") == ("told", None)
+
+
+def test_the_shop_that_cancels_units_that_were_set_aside_is_named() -> None:
+    story = told_of_a_date()
+    cancel = order_cancelled(by="shop")
+    story.hear(cancel, revoked(reason="cancelled", quantity=10, caused_by=cancel.id))
+    story.wait(minutes=1)
+    assert story.kinds == ["backorder_created", "backorder_cancelled"]
+    assert (story.line().cancelled, story.line().cancelled_by, story.line().waiting) == (10, "shop", 5)
 
 
 # ── shipments ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -204,6 +204,8 @@ def check_news(message: Composed, heard: dict[str, Event]) -> None:
             case BackorderCreated():
                 expected["created", event.line_no] += event.quantity
                 expected["lost", event.line_no] += event.quantity if event.reason == "stock_lost" else 0
+            case AllocationRevoked(reason="cancelled"):
+                expected["cancelled", event.line_no] += event.quantity
             case AllocationRevoked() if (event.line_no, event.caused_by) not in booked:
                 expected["created", event.line_no] += event.quantity
                 expected["lost", event.line_no] += event.quantity

@@ -83,6 +83,7 @@ class Dossier(Part):
     cancel_ids: tuple[str, ...] = ()
     cancel_requested: dict[int, int | None] = Field(default_factory=dict)  # units by line; null: all
     whole_cancelled: bool = False
+    cancelled_by_shop: tuple[str, ...] = ()  # ids of OrderCancelled; all others are by the customer
     feedback_decided: bool = False
 
     @property

@@ -80,7 +80,10 @@ def news_of(dossier: Dossier, event: Event) -> Kind | NotNews | None:
         case PromiseChanged():
             return "promise_changed"
         case AllocationRevoked():
-            return "cancel_tells_it" if event.reason == "cancelled" else "allocation_revoked"
+            if event.reason == "stock_lost":
+                return "allocation_revoked"
+            # Units that were there already. Who was told of the order as one that waits was told of them, too.
+            return "backorder_cancelled" if dossier.ever_waited else "never_waited"
         case AllocationReleased() | OrderCancelled():
             return None
         case LinesShipped():
@@ -213,6 +216,8 @@ def _cancel_requested(dossier: Dossier, event: OrderCancelled) -> Dossier:
     if event.id in dossier.cancel_ids:
         return dossier
     fields: dict[str, Any] = {"cancel_ids": (*dossier.cancel_ids, event.id)}
+    if event.by == "shop":
+        fields["cancelled_by_shop"] = (*dossier.cancelled_by_shop, event.id)
     if event.lines is None:
         fields["whole_cancelled"] = True
     else:

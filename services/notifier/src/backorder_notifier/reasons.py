@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, Literal
 
-NotNews = Literal["cancel_tells_it", "shipped_tells_it", "never_waited", "repeated", "more_than_ordered"]
+NotNews = Literal["shipped_tells_it", "never_waited", "repeated", "more_than_ordered"]
 """Why an event is no news of any kind, as far as its order shows when it comes."""
 
 Reason = (
@@ -37,7 +37,6 @@ REASONS: Final[Mapping[str, str]] = {
     "back_to_what_was_told": "The date moved and came back to the day the customer was told.",
     "before_start_at": "It happened before NOTIFIER_START_AT.",
     "before_upgrade": "It happened before the notifier was upgraded to the release that tells of such things.",
-    "cancel_tells_it": "Units that had stock already were cancelled; customers are told of waiting ones only.",
     "channel_not_chosen": "The customer chose other channels.",
     "daily_cap": "The customer got as many messages today as one customer may get.",
     "forgotten": "The customer's data was erased on request.",

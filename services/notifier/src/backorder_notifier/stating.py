@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import assert_never
+from typing import Literal, assert_never
 from zoneinfo import ZoneInfo
 
 from backorder_notifier.content import Alternative, Content, ContentLine, Move, Shipment
@@ -26,6 +26,7 @@ from backorder_schemas import (
     PromiseChanged,
 )
 
+By = Literal["customer", "shop"]
 Titles = Mapping[str, str | None]
 InStock = Callable[[str, str], bool]
 """Whether there is stock: location, SKU."""
@@ -44,7 +45,7 @@ class Happened:
         self.cancelled: Counter[int] = Counter()
         self.rejected: Counter[int] = Counter()
         self.unbooked: Counter[int] = Counter()  # lost, though no event yet says that they wait again
-        self.cancelled_by: dict[int, BackorderCancelled] = {}
+        self.cancelled_by: dict[int, By] = {}
         self.rejected_because: dict[int, BackorderRejected] = {}
         self.shipments: dict[str, None] = {}  # in order
         self.shipped: list[str] = []
@@ -61,6 +62,10 @@ class Happened:
                     self.lost[event.line_no] += event.quantity
                 else:
                     self.begins = True
+            case AllocationRevoked(reason="cancelled"):
+                self.cancelled[event.line_no] += event.quantity
+                by_shop = event.caused_by in self._dossier.cancelled_by_shop
+                self.cancelled_by.setdefault(event.line_no, "shop" if by_shop else "customer")
             case AllocationRevoked():
                 # The same units as in BackorderCreated of the same cause, which counts them.
                 if _loss(news) not in booked:
@@ -71,7 +76,7 @@ class Happened:
                 self.filled[event.line_no] += event.quantity
             case BackorderCancelled():
                 self.cancelled[event.line_no] += event.quantity
-                self.cancelled_by[event.line_no] = event
+                self.cancelled_by[event.line_no] = event.by
             case BackorderRejected():
                 self.rejected[event.line_no] += event.quantity
                 self.rejected_because[event.line_no] = event
@@ -202,7 +207,6 @@ def _line(
     if units.waiting and (heard is None or heard.waiting):
         # Who heard nothing of a line, for want of an address, hears that there is a date.
         moved = move(heard.promised_at if heard else None, line.promised_at, zone)
-    cancelled_by = happened.cancelled_by.get(line_no)
     rejected_because = happened.rejected_because.get(line_no)
     needs_other = happened.created[line_no] or happened.rejected[line_no]
     return ContentLine(
@@ -223,7 +227,7 @@ def _line(
         lost=happened.lost[line_no],
         filled=happened.filled[line_no],
         cancelled=happened.cancelled[line_no],
-        cancelled_by=cancelled_by.by if cancelled_by else None,
+        cancelled_by=happened.cancelled_by.get(line_no),
         rejected=happened.rejected[line_no],
         rejected_because=rejected_because.reason if rejected_because else None,
         shipped_now=happened.shipped_now(kind, line_no),

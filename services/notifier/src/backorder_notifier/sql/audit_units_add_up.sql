@@ -1,5 +1,5 @@
 -- The units that a message tells of a line are the sums of the events it tells: begun to wait, lost, filled, cancelled,
--- refused. Lost stock is told by BackorderCreated, or by AllocationRevoked of the same cause where that came first.
+-- refused. Units that were there and were cancelled are told by AllocationRevoked. Lost stock is told by BackorderCreated, or by AllocationRevoked of the same cause where that came first.
 WITH told AS (
     SELECT
         updates.message_id, updates.line_no, updates.event ->> 'type' AS type, updates.event ->> 'reason' AS reason,
@@ -24,9 +24,15 @@ sums AS (
         coalesce(sum(quantity) FILTER (WHERE is_created AND NOT (reason = 'stock_lost' AND companion_tells_it)), 0) AS created,
         coalesce(sum(quantity) FILTER (WHERE is_created AND reason = 'stock_lost' AND NOT companion_tells_it), 0) AS lost,
         coalesce(sum(quantity) FILTER (WHERE type = 'BackorderFilled'), 0) AS filled,
-        coalesce(sum(quantity) FILTER (WHERE type = 'BackorderCancelled'), 0) AS cancelled,
+        coalesce(sum(quantity) FILTER (WHERE type = 'BackorderCancelled' OR is_revoked), 0) AS cancelled,
         coalesce(sum(quantity) FILTER (WHERE type = 'BackorderRejected'), 0) AS rejected
-    FROM (SELECT *, type IN ('BackorderCreated', 'AllocationRevoked') AS is_created FROM told) AS told
+    FROM (
+        SELECT
+            *,
+            type = 'BackorderCreated' OR (type = 'AllocationRevoked' AND reason = 'stock_lost') AS is_created,
+            type = 'AllocationRevoked' AND reason = 'cancelled' AS is_revoked
+        FROM told
+    ) AS told
     GROUP BY message_id, line_no
 ),
 lines AS (
