@@ -5,6 +5,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from asyncpg.exceptions import PostgresError
 
 import backorder_notifier
 from backorder_notifier.statements import statement
@@ -19,7 +20,7 @@ async def test_each_statement_prepares_against_the_migrated_schema(connection: a
     for name in STATEMENTS:
         try:
             await connection.prepare(statement(name))
-        except asyncpg.PostgresError as error:
+        except PostgresError as error:
             wrong[name] = str(error)
     assert not wrong
 
