@@ -56,6 +56,25 @@ async def test_what_is_due_is_found_by_index_where_much_is_due(connection: async
             assert f"Seq Scan on {table}" not in plan, f"{name}\n{plan}"
 
 
+async def test_many_dead_letters_are_counted_without_reading_them(connection: asyncpg.Connection) -> None:
+    await connection.execute(
+        """
+        INSERT INTO dead_letters (
+            topic, full_topic, partition, record_offset, recorded_at, record_value, header_names, header_values, reason,
+            detail, failed_at, published_at, redriven_at
+        )
+        SELECT
+            'orders', 'orders', 0, i, $1::timestamptz, convert_to(repeat(md5(i::text), 20), 'UTF8'), '{}', '{}',
+            'invalid', '', $1::timestamptz, $1::timestamptz, CASE WHEN i % 2 = 0 THEN $1::timestamptz END
+        FROM generate_series(1, 20000) AS i
+        """,
+        NOON,
+    )
+    await connection.execute("VACUUM ANALYZE dead_letters")
+    plan = await plan_of(connection, "backlog")
+    assert "Seq Scan on dead_letters" not in plan, plan
+
+
 async def test_orders_whose_message_waits_for_long_are_woken_the_oldest_first_some_at_a_time(
     connection: asyncpg.Connection,
 ) -> None:
