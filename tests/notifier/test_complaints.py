@@ -14,6 +14,7 @@ from tests.notifier.messages import (
     cancelled,
     contact_changed,
     created,
+    delivered,
     filled,
     line,
     moved,
@@ -149,6 +150,20 @@ async def test_who_could_not_be_told_that_units_wait_hears_of_their_date(told: R
     (mail,) = about(script)
     assert mail["Subject"] == "Order 1001: New date December 2, 2026"
     assert "For 5 units of your order 1001 there is a date now." in unwrapped(text_of(mail))
+
+
+async def test_what_left_and_arrived_before_it_was_told_is_not_said_to_be_on_its_way(
+    told: Running, script: ScriptedServer
+) -> None:
+    await told.tells(placed(), created(), released(units={1: 10}))
+    await told.tells(shipped(units={1: 10}), delivered())
+    mail = about(script)[-1]
+    assert re.fullmatch(r"Order 1001: Delivered on November \d+, 2026, 5 still to come", mail["Subject"])
+    assert "Delivered: 10" in rows_of(mail)
+    for words in (unwrapped(text_of(mail)), unwrapped(html_of(mail))):
+        assert "arrived on November" in words
+        assert "on their way" not in words
+        assert "On the way" not in words
 
 
 async def test_what_was_shipped_is_nowhere_said_to_be_still_to_come(told: Running, script: ScriptedServer) -> None:

@@ -14,6 +14,7 @@ from backorder_notifier.content import Content, ContentLine
 from backorder_notifier.lines import (
     LineView,
     arrived,
+    has_arrived,
     has_moved,
     is_due,
     is_gathering,
@@ -143,9 +144,9 @@ def _units(line: ContentLine, standing: Standing, content: Content) -> int:
         case "arrived":
             return arrived(line) if line.held is None else 0
         case "shipped":
-            return line.shipped_now if content.kind != "delivered" else 0
+            return line.shipped_now if not has_arrived(content) else 0
         case "delivered":
-            return line.shipped if asked else line.shipped_now if content.kind == "delivered" else 0
+            return line.shipped if asked else line.shipped_now if has_arrived(content) else 0
         case "set_aside":
             return ready_units(line, content) if _is_set_aside(line, content) else 0
         case "ready":

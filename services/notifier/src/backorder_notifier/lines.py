@@ -116,6 +116,13 @@ def is_due(line: ContentLine, content: Content, words: Words) -> bool:
     return any(moment is not None and words.day_of(moment) == due for moment in (line.expected, line.previous))
 
 
+def has_arrived(content: Content) -> bool:
+    """Whether the shipments of the message are with the customer, so that nothing of it is on its way any more."""
+    return content.kind == "delivered" or (
+        bool(content.shipments) and all(shipment.delivered_at is not None for shipment in content.shipments)
+    )
+
+
 def is_gathering(content: Content) -> bool:
     """Whether units that are there are held for the rest of the order: of one delivery, while some of it is missing."""
     return content.delivery == "complete" and any(line.waiting or line.held for line in content.lines)
@@ -149,8 +156,7 @@ def _facts(
     if earlier := max(0, line.shipped - line.shipped_now):
         units(say("Already shipped"), earlier)
     if line.shipped_now:
-        delivered = content.kind == "delivered"
-        units(say("Delivered") if delivered else say("Shipped"), line.shipped_now, strong=True)
+        units(say("Delivered") if has_arrived(content) else say("Shipped"), line.shipped_now, strong=True)
     filled = arrived(line)
     if filled:
         held = line.held is not None

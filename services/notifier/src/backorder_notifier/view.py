@@ -11,7 +11,17 @@ from backorder_notifier.cleaning import is_greetable, safe_url, visible
 from backorder_notifier.content import Content, ContentLine, Shipment
 from backorder_notifier.grouping import AT_MOST, GroupView, Limits, arrange
 from backorder_notifier.kinds import OPTIONAL, Kind
-from backorder_notifier.lines import Lines, LineView, arrived, has_moved, is_due, is_gathering, is_overdue, line_view
+from backorder_notifier.lines import (
+    Lines,
+    LineView,
+    arrived,
+    has_arrived,
+    has_moved,
+    is_due,
+    is_gathering,
+    is_overdue,
+    line_view,
+)
 from backorder_notifier.shop import Shop
 from backorder_notifier.words import Words
 
@@ -61,6 +71,7 @@ class Values(TypedDict):
     cancelled_by_customer: int
     cancelled_by_shop: int
     shipped_now: int
+    all_arrived: bool  # the shipments of the message, even those that left with it
     filled: int
     filled_ready: int
     filled_complete: int  # held for the rest of the order
@@ -144,6 +155,7 @@ def values(
         "cancelled_by_customer": sum(line.cancelled for line in lines if line.cancelled_by != "shop"),
         "cancelled": sum(line.cancelled for line in lines),
         "shipped_now": sum(line.shipped_now for line in lines),
+        "all_arrived": has_arrived(content),
         "filled": sum(arrived(line) for line in lines),
         "filled_ready": sum(arrived(line) for line in lines if line.held is None),
         "filled_complete": sum(arrived(line) for line in lines if line.held == "complete"),
