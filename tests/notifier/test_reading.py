@@ -3,12 +3,13 @@
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaConnectionError
 
 from backorder_notifier.clock import system_clock
 from backorder_notifier.intake import READS
@@ -206,3 +207,42 @@ async def test_what_the_client_library_cannot_read_stops_its_own_partition_loudl
     assert (await asyncio.to_thread(get, f"{url}/livez"))[0] == 200  # a restart would not mend it
     assert process.log.count('"event": "unreadable"') == 1
     assert await process.stop() == 0
+
+
+async def test_what_the_library_took_and_never_handed_over_is_taken_again(world: World) -> None:
+    for number in range(5):
+        await world.send(placed("same", id=f"copy-{number}"))
+    errors: list[Exception] = [KafkaConnectionError("after it took them")]
+
+    async def library(consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
+        taken = [record for part in (await consumer.getmany(timeout_ms=100)).values() for record in part]
+        if taken and errors:
+            raise errors.pop(0)
+        return taken
+
+    async def some() -> list[int]:
+        try:
+            return [record.offset for record in await reader.poll(library, consumer)]
+        except KafkaConnectionError:
+            return []
+
+    async with (
+        asyncpg.create_pool(world.database, min_size=1, max_size=2) as pool,
+        AIOKafkaConsumer(
+            bootstrap_servers=world.kafka,
+            group_id=f"{world.prefix}notifier",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        ) as consumer,
+    ):
+        reader = Reader(world.prefix, pool, Policy(), lambda _report: None, system_clock)
+        reader.consumer = lambda: consumer
+        consumer.assign([TopicPartition(f"{world.prefix}orders", number) for number in range(3)])
+        await reader.on_partitions_assigned(consumer.assignment())
+        assert await eventually(some) == [*range(5)]  # what it had taken when it raised
+        assert not errors
+        # The handler was never called.
+        records = await eventually(lambda: reader.poll(library, consumer))
+        assert [record.offset for record in records] == [*range(5)]
+        await reader.take(records)
+        assert not await some()

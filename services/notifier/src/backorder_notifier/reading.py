@@ -57,6 +57,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._placing: asyncio.Task[None] | None = None
         self._failures = 0
         self._place_failures = 0
+        # Whether all that the library took was worked, or will be read again.
+        self._settled = True
         self._last_turn = time.monotonic()
 
     # Assignment
@@ -134,20 +136,29 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def poll(self, library: Poll, consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
         """As the library polls. What its decoder can't read (a header name that is not UTF-8) would crash its loop for
         ever, unseen, and stop all partitions: here it stops its own, loudly."""
+        if not self._settled:
+            # What it took before is nowhere: it raised, or the batch was dropped on its way to the handler.
+            async with self._busy:
+                await self._go_back()
+        self._settled = False
         try:
-            return await library(consumer)
+            records = await library(consumer)
         except (KafkaError, ConsumerStoppedError):
             raise
         except Exception as error:
             log.error("poll_failed", **describe(error))
             async with self._busy:
-                # Of other partitions the library has taken records that it never handed over: from the cursors again.
-                partitions = self._placed - self._unreadable
-                self._placed -= partitions
-                readable = await self._set_aside(consumer) if await self._place_or_wait(partitions) else []
-            if not readable:
+                records = await self._set_aside(consumer) if await self._go_back() else []
+            if not records:
                 await asyncio.sleep(1)
-            return readable
+        self._settled = not records
+        return records
+
+    async def _go_back(self) -> bool:
+        """To the cursors, with all that can be read: the library may have moved on past what it never handed over."""
+        partitions = self._placed - self._unreadable
+        self._placed -= partitions
+        return await self._place_or_wait(partitions)
 
     async def _set_aside(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
         """Pause the partitions that can't be read on; returns what comes before the place where it ends."""
@@ -174,6 +185,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             except Exception as error:
                 await self._back_off(fresh, error)
             finally:
+                self._settled = True
                 self._last_turn = time.monotonic()
 
     async def _current(self, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
