@@ -469,6 +469,10 @@ def test_the_doctor_finds_what_is_wrong_and_names_the_way_out(says: Says, mail_s
     wrong = {row["about"]: row["says"] for row in says("doctor", "--json").json if row["state"] != "fine"}
     assert "can't be reached as NOTIFIER_SMTP_URL says" in wrong["email"]
     assert "set NOTIFIER_PUBLIC_URL" in wrong["unsubscribing"]
+    for scheme, lacking in (("smtp+starttls://", "STARTTLS"), ("smtp://", "AUTH")):
+        url = mail_sink.smtp_url.replace("smtp://", f"{scheme}user:pass@")
+        found = {row["about"]: row["says"] for row in says("doctor", "--json", NOTIFIER_SMTP_URL=url).json}
+        assert f"offers no {lacking}, and NOTIFIER_SMTP_URL has" in found["email"]
 
 
 def test_a_database_of_another_release_is_refused_with_the_way_out(says: Says, postgres: Databases) -> None:

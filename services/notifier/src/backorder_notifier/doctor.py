@@ -144,12 +144,12 @@ async def _mail(settings: Settings) -> list[Finding]:
     except aiosmtplib.SMTPResponseException as refused:
         return [Finding("email", "wrong", f"The server answers {refused.code} before any mail.")]
     except (OSError, aiosmtplib.SMTPException, ValueError) as lost:
-        name = type(lost).__name__
-        return [
-            Finding(
-                "email", "wrong", f"{server.host}:{server.port} can't be reached as NOTIFIER_SMTP_URL says ({name})."
-            )
-        ]
+        where, name = f"{server.host}:{server.port}", type(lost).__name__
+        for lacking, wish in (("STARTTLS", "smtp+starttls://"), ("AUTH", "a user")):
+            if f"{lacking} extension" in str(lost):
+                says = f"{where} offers no {lacking}, and NOTIFIER_SMTP_URL has {wish}."
+                return [Finding("email", "wrong", says)]
+        return [Finding("email", "wrong", f"{where} can't be reached as NOTIFIER_SMTP_URL says ({name}).")]
     finally:
         client.close()
     how = {"none": "clear text, on this machine", "starttls": "STARTTLS", "tls": "TLS"}[server.tls]
