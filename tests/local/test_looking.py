@@ -7,9 +7,10 @@ from email.message import EmailMessage
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from backorder_local import finder
+from backorder_local import finder, services
 from backorder_local.finder import Way, Wish
 from backorder_local.place import place as make_place
 from tests.local.command import Home, Up
@@ -24,6 +25,17 @@ ORDER = {
     "customer": {"customer_id": "c-7"},
     "lines": [{"line_no": 1, "sku": "PHONE-X", "quantity": 15, "unit_price": "499.00"}],
 }
+
+
+def test_other_terminals_get_the_settings_that_the_services_were_started_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFIER_TIMED_AT", "12:00")
+    monkeypatch.setenv("NOTIFIER_DATABASE_URL", "postgresql://another.example.org/stack")
+    found = services.settings(
+        kafka="127.0.0.1:9", postgres_url="postgresql://127.0.0.1:5/postgres", smtp="smtp://127.0.0.1:25", prefix="",
+        allocator_port=0, notifier_port=0,
+    )  # fmt: skip
+    assert found["NOTIFIER_TIMED_AT"] == "12:00"
+    assert found["NOTIFIER_DATABASE_URL"] == "postgresql://127.0.0.1:5/notifier"
 
 
 def send_mail(smtp_url: str, to: str, subject: str, text: str) -> None:

@@ -39,12 +39,17 @@ class Service:
 def settings(
     *, kafka: str, postgres_url: str, smtp: str, prefix: str, allocator_port: int, notifier_port: int
 ) -> dict[str, str]:
-    """The environment variables of both services. Port 0 means a free one."""
+    """The environment variables of both services: what is set for them already, and what is ours. Port 0: a free one.
+
+    Commands in another terminal get all of it: `why` says when something is due by the settings that the service has.
+    """
     ports = {
         "allocator": processes.port_or_free(allocator_port, "Allocator", "--allocator-port"),
         "notifier": processes.port_or_free(notifier_port, "Notifier", "--notifier-port"),
     }
+    passed_on = {name: value for name, value in os.environ.items() if name.startswith(("ALLOCATOR_", "NOTIFIER_"))}
     variables = {
+        **passed_on,
         "NOTIFIER_SMTP_URL": smtp,
         **{name: os.environ.get(name, value) for name, value in NOTIFIER_UNLESS_SET.items()},
     }
