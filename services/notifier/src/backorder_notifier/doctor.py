@@ -92,7 +92,9 @@ def _server(server: reports.ServerRow) -> Iterator[Finding]:
         yield Finding(about, "wrong", "fsync or full_page_writes is off: a power cut may lose what was told, or all.")
     if server.synchronous_commit == "off":
         yield Finding(
-            about, "wrong", "synchronous_commit is off: a crash forgets the last mails sent, and repeats them."
+            about,
+            "wrong",
+            "synchronous_commit is off: after a crash the last mails are sent again, and news may never be told.",
         )
     if not server.encrypted and not server.is_this_machine:
         yield Finding(
