@@ -104,7 +104,7 @@ async def test_killed_at_every_place_that_matters_4000_orders_have_one_outcome_e
         await no_connection_is_left(world)
         after = await place(world)
         print(f"kill -9 at {fail_point} ({at}):\n    before  {before}\n    after   {after}")
-        assert f"fail point {fail_point}: killed" in service.said()
+        assert f"fail point {fail_point}: kill" in service.said()
         check_place(fail_point, at, before, after, doubled)
         doubled = after.published - after.relay
         assert after.cursor < sent_now, "a kill after the work is no kill in the middle"
