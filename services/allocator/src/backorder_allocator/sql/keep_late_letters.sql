@@ -11,6 +11,6 @@ INSERT INTO dead_letters (topic, partition, record_offset, record_at, key, value
                           failed_at)
 SELECT topic, partition, record_offset, record_at, key, value, header_names, header_values, reason, detail, $5::timestamptz
 FROM taken ORDER BY batch_id, ordinal
-ON CONFLICT (topic, partition, record_offset) DO UPDATE
+ON CONFLICT (topic, partition, record_offset, topics_ago) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, failed_at = excluded.failed_at, published = false, redrives = 0,
     resolved_at = NULL, outcome = NULL
