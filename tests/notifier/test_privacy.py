@@ -442,7 +442,7 @@ async def test_an_export_has_every_column_that_can_hold_something_of_a_customer(
         "deliveries": {"message_id", "order_id", "attempts", "in_doubt", "first_attempt_at", "lease"},
         "updates": {"order_id", "ordinal", "topic", "traceparent"},
         "attempts": {"delivery_id"},
-        "interventions": {"intervention_id", "order_id"},
+        "interventions": {"intervention_id", "order_id", "detail"},
     }
     await held.order()
     await held.message()
