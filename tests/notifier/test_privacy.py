@@ -437,7 +437,7 @@ async def test_an_export_has_every_column_that_can_hold_something_of_a_customer(
     """A column added later is shown, or named here as one that says nothing of a person."""
     inner = {
         "customers": {"customer_id"},  # the key of the whole
-        "orders": {"customer_id", "messages", "outcome_version"},
+        "orders": {"customer_id", "messages", "outcome_version", "outcome_digest"},
         "messages": {"order_id", "customer_id", "told", "traceparent"},
         "deliveries": {"message_id", "order_id", "attempts", "in_doubt", "first_attempt_at", "lease"},
         "updates": {"order_id", "ordinal", "topic", "traceparent"},

@@ -23,8 +23,10 @@ CREATE TABLE identity (
 );
 INSERT INTO identity DEFAULT VALUES;
 
--- Records of a process that believed the partition was still its own, and the last time it came to that.
+-- Which process moved a position last; how often one was refused that believed the partition to be still its own, and
+-- when that was last.
 ALTER TABLE cursors
+    ADD COLUMN moved_by uuid,
     ADD COLUMN refused bigint NOT NULL DEFAULT 0,
     ADD COLUMN refused_at timestamptz;
 
@@ -37,3 +39,14 @@ ALTER TABLE leases
 ALTER TABLE interventions
     ALTER COLUMN order_id DROP NOT NULL,
     ADD COLUMN detail jsonb;
+
+-- SHA-256 of the last outcome given to subscribers, so that a start can see whether what is published is what is known
+-- here; null before the first one since this migration.
+ALTER TABLE orders ADD COLUMN outcome_digest bytea;
+
+-- A topic that is made again counts its offsets from 0 again. 0: of the topic as it is now; 1, 2, …: it was made again so
+-- many times since.
+ALTER TABLE dead_letters
+    ADD COLUMN topics_ago integer NOT NULL DEFAULT 0,
+    DROP CONSTRAINT each_record_once,
+    ADD CONSTRAINT each_record_once UNIQUE (full_topic, partition, record_offset, topics_ago);

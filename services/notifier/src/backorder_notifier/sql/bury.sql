@@ -27,4 +27,4 @@ FROM unnest(
     reason, detail
 )
 ORDER BY batch.full_topic, batch.partition, batch.record_offset
-ON CONFLICT (full_topic, partition, record_offset) DO NOTHING
+ON CONFLICT (full_topic, partition, record_offset, topics_ago) DO NOTHING
