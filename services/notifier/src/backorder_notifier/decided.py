@@ -120,7 +120,7 @@ class Decided:
             )
         )
 
-    def outcomes(self, new: set[UUID], now: datetime) -> tuple[list[ToldOrderRow], list[Outcome]]:
+    def outcomes(self, new: set[UUID], now: datetime, epoch: int) -> tuple[list[ToldOrderRow], list[Outcome]]:
         """The orders afterwards, and what is published of deliveries that are withheld for good, of those in `new`.
 
         Nothing is published of a channel that the customer didn't choose: nothing failed.
@@ -135,7 +135,7 @@ class Decided:
             version = row.outcome_version
             for delivery in withheld.get(row.order_id, ()):
                 version += 1
-                outcomes.append(_failed(row, decision.message, delivery, version, now))
+                outcomes.append(_failed(row, decision.message, delivery, (epoch, version), now))
             dossier = decision.dossier.model_dump_json(exclude_defaults=True)
             messages = row.messages + (decision.message is not None)
             orders.append(ToldOrderRow(row.order_id, dossier, decision.tell_at, messages, version))
@@ -148,14 +148,15 @@ def _message_of(verdict: Verdict, message: Composed | None) -> UUID | None:
 
 
 def _failed(
-    row: TellingRow, message: Composed | None, delivery: NewDeliveryRow, version: int, now: datetime
+    row: TellingRow, message: Composed | None, delivery: NewDeliveryRow, version: tuple[int, int], now: datetime
 ) -> Outcome:
     if message is None:
         raise AssertionError("a delivery without message")
     return outcome(
         order_id=row.order_id,
         customer_id=row.customer_id,
-        version=version,
+        epoch=version[0],
+        version=version[1],
         kind=message.kind,
         channel=delivery.channel,
         attempts=0,

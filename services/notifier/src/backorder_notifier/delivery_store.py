@@ -176,17 +176,16 @@ async def settle_not_sent(
     return bool(await run(connection, "settle_not_sent", row.delivery_id, row.lease, *end))
 
 
-async def count_outcome(connection: Connection, order_id: str) -> int:
-    """The order's next version on notifications."""
-    version: int = (await run(connection, "count_outcome", order_id))[0]["outcome_version"]
-    return version
+async def count_outcome(connection: Connection, order_id: str) -> tuple[int, int]:
+    """The epoch, and the order's next version on notifications."""
+    row = (await run(connection, "count_outcome", order_id))[0]
+    return row["epoch"], row["outcome_version"]
 
 
-async def record_acceptance(connection: Connection, row: ClaimedRow, now: datetime) -> int:
-    """The order's next version on notifications."""
+async def record_acceptance(connection: Connection, row: ClaimedRow, now: datetime) -> tuple[int, int]:
+    """The epoch, and the order's next version on notifications."""
     rows = await run(connection, "record_acceptance", row.order_id, row.message_id, row.channel, now)
-    version: int = rows[0]["outcome_version"]
-    return version
+    return rows[0]["epoch"], rows[0]["outcome_version"]
 
 
 async def suppress(connection: Connection, channel: Channel, address: str, reason: str, now: datetime) -> None:

@@ -11,7 +11,6 @@ from backorder_schemas import CustomerNotified, NotificationFailed, ToldLine, en
 
 SOURCE = "/backorder/notifier"
 NAMESPACE = UUID("b6c1f3a8-2f0e-4d7b-93c5-1d9b0f1c7e42")
-EPOCH = 1  # higher after a database restored from backup was accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +29,7 @@ def outcome(
     order_id: str,
     customer_id: str | None,
     version: int,
+    epoch: int,
     kind: str,
     channel: str,
     attempts: int,
@@ -39,16 +39,17 @@ def outcome(
     occurred_at: datetime,
     traceparent: str | None,
 ) -> Outcome:
-    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next one there.
+    """CustomerNotified, or NotificationFailed where there is a `failure`. `version` is the order's next one there,
+    `epoch` that of this database (`identity`).
 
     `lines` are those of the message's content.
     """
     shape = CustomerNotified if failure is None else NotificationFailed
     message = shape(
-        id=str(uuid5(NAMESPACE, f"{EPOCH}\nnotifications\n{order_id}\n{version}")),
+        id=str(uuid5(NAMESPACE, f"{epoch}\nnotifications\n{order_id}\n{version}")),
         occurred_at=occurred_at,
         version=version,
-        epoch=EPOCH,
+        epoch=epoch,
         caused_by=about[0],
         order_id=order_id,
         customer_id=customer_id,

@@ -91,12 +91,13 @@ async def _again(
 
 
 async def _publish(
-    connection: Connection, row: ClaimedRow, version: int, failure: str | None, attempts: int, now: datetime
+    connection: Connection, row: ClaimedRow, version: tuple[int, int], failure: str | None, attempts: int, now: datetime
 ) -> None:
     told = outcome(
         order_id=row.order_id,
         customer_id=row.contact.customer_id,
-        version=version,
+        epoch=version[0],
+        version=version[1],
         kind=row.kind,
         channel=row.channel,
         attempts=attempts,

@@ -171,6 +171,12 @@ async def append_outbox(connection: Connection, outcomes: Sequence[Outcome]) -> 
     await run(connection, "append_outbox", *columns(rows, 6))
 
 
+async def read_epoch(connection: Connection) -> int:
+    """Of what is published."""
+    epoch: int = (await run(connection, "read_epoch"))[0]["epoch"]
+    return epoch
+
+
 # Publishing
 
 

@@ -212,7 +212,7 @@ async def _write(connection: Connection, decided: Decided, now: datetime, report
         await told_store.decide_updates(connection, now, decided.verdicts)
     if decided.timers:
         await told_store.record_timers(connection, now, decided.timers)
-    orders, outcomes = decided.outcomes(new, now)
+    orders, outcomes = decided.outcomes(new, now, await store.read_epoch(connection))
     await told_store.save_told_orders(connection, orders)
     if outcomes:
         await store.append_outbox(connection, outcomes)

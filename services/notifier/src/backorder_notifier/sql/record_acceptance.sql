@@ -1,7 +1,7 @@
--- What an acceptance means for its order: the next version on notifications, and what the customer was last told is what
--- the message said, unless one that came after it was accepted before (what was told never goes back). The webhook is the
--- shop's own system: it counts where the message goes nowhere else. What is to be told next is looked at again, since
--- reminders count from what was told. The order is locked, the delivery settled.
+-- What an acceptance means for its order: the next version on notifications (with the epoch of this database), and what
+-- the customer was last told is what the message said, unless one that came after it was accepted before (what was told
+-- never goes back). The webhook is the shop's own system: it counts where the message goes nowhere else. What is to be
+-- told next is looked at again, since reminders count from what was told. The order is locked, the delivery settled.
 -- $1 text order id, $2 uuid message id, $3 text channel, $4 timestamptz now.
 WITH reached AS (
     SELECT messages.told
@@ -32,4 +32,4 @@ SET outcome_version = orders.outcome_version + 1,
         ELSE orders.tell_at
     END
 WHERE orders.order_id = $1::text
-RETURNING outcome_version
+RETURNING outcome_version, (SELECT epoch FROM identity) AS epoch
