@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from backorder_allocator import queues, store
 from backorder_allocator.decision import Rules
+from backorder_allocator.remembering import Memory
 from backorder_allocator.state import Policy, PoolKey, Rank, State, SupplyKey
 from backorder_allocator.statements import Connection
 from backorder_allocator.store import LockedPool, OrderedUnits
@@ -29,6 +30,8 @@ class Context:
     rules_id: int | None = None
     pool_ids: MutableMapping[PoolKey, int] = field(default_factory=dict)
     policies: MutableMapping[str, Policy] = field(default_factory=dict)
+    memory: Memory = field(default_factory=Memory)
+    """Shared by all parts of a process."""
 
 
 class MoreToLockError(Exception):

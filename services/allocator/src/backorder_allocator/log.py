@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from backorder_allocator.errors import LeaseLostError
+from backorder_allocator import telemetry
+from backorder_allocator.errors import LeaseLostError, LostCommitsError
 from backorder_allocator.events import SealedEvent
 from backorder_allocator.statements import Connection, run
 
@@ -31,6 +32,20 @@ async def take_lease(connection: Connection, holder: str, seconds: float) -> Lea
     """Take or renew the lease; None while another process holds it."""
     rows = await run(connection, "take_relay_lease", holder, seconds)
     return Lease(rows[0]["epoch"], rows[0]["seq"], rows[0]["journal"]) if rows else None
+
+
+async def compared(connection: Connection, before: Lease | None, lease: Lease | None) -> Lease | None:
+    """What to remember of a lease that was asked for; `before`: the one that we held.
+
+    Another process had it meanwhile: we were refused, which is counted in the database. Raises LostCommitsError where
+    the position went back, which it never does by itself.
+    """
+    if before is not None and lease is not None and lease.seq < before.seq:
+        raise LostCommitsError(f"the log was published up to {before.seq}, and the database says {lease.seq}")
+    if before is not None and (lease is None or lease.epoch != before.epoch):
+        telemetry.FENCED.labels("relay").inc()
+        await run(connection, "refuse_relay")
+    return lease
 
 
 async def give_lease_back(connection: Connection, holder: str, epoch: int) -> None:

@@ -218,7 +218,9 @@ async def _append(
     if events:
         await store.notify_events(connection)
     reached("planner.written")
-    entry = await store.append_journal(connection, batch_id, "planner", what, at, len(events), {}, context.rules_id)
+    entry = await store.append_journal(
+        connection, batch_id, "planner", what, at, len(events), {}, context.rules_id, context.epoch, context.memory
+    )
     if events:
         cause = f"planner:{entry.number}"
         # `caused_by` stands before any field with a text of others, and quotes in those are escaped.

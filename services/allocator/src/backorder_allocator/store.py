@@ -14,8 +14,10 @@ import asyncpg
 
 from backorder_allocator import rules_json
 from backorder_allocator.decision import EscalationDue, ReleaseDue, Rules, SupplyDue, Timer
+from backorder_allocator.errors import LostCommitsError
 from backorder_allocator.events import SealedEvent
 from backorder_allocator.promises import CAUSES, Cause, Lead
+from backorder_allocator.remembering import Memory, PartitionKey
 from backorder_allocator.state import (
     FulfilmentKey,
     Line,
@@ -31,9 +33,6 @@ from backorder_allocator.state import (
 )
 from backorder_allocator.statements import Connection, columns, copy, run
 from backorder_schemas import LinesShipped, OrderCancelled
-
-PartitionKey = tuple[str, int]
-"""(topic without prefix, partition)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +94,11 @@ async def lock_cursors(connection: Connection, partitions: Iterable[PartitionKey
 async def move_cursors(connection: Connection, positions: Mapping[PartitionKey, int]) -> None:
     rows = [(topic, partition, offset) for (topic, partition), offset in sorted(positions.items())]
     await run(connection, "move_cursors", *columns(rows, 3))
+
+
+async def refuse_cursors(connection: Connection, partitions: Iterable[PartitionKey], now: datetime) -> None:
+    """Note that somebody wanted to work partitions that others have worked; their cursors are locked."""
+    await run(connection, "refuse_cursors", *columns(sorted(partitions), 2), now)
 
 
 # ── pools and policies ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -455,22 +459,29 @@ async def append_journal(
     events: int,
     outcomes: Mapping[str, int],
     rules_id: int | None,
+    epoch: int,
+    memory: Memory,
 ) -> JournalEntry:
-    """The last statement before COMMIT: it holds the head of the log."""
-    row = (
-        await run(
-            connection,
-            "append_journal",
-            batch_id,
-            kind,
-            json.dumps(what),
-            at,
-            events,
-            *(outcomes.get(outcome, 0) for outcome in ("applied", "duplicate", "ignored", "dead_letter")),
-            rules_id,
-        )
-    )[0]
-    return JournalEntry(row["number"], row["first_seq"])
+    """The last statement before COMMIT: it holds the head of the log.
+
+    Raises LostCommitsError if the log is not the one that the caller knows: in another epoch, or shorter than before.
+    """
+    rows = await run(
+        connection,
+        "append_journal",
+        batch_id,
+        kind,
+        json.dumps(what),
+        at,
+        events,
+        *(outcomes.get(outcome, 0) for outcome in ("applied", "duplicate", "ignored", "dead_letter")),
+        rules_id,
+        epoch,
+    )
+    if not rows:
+        raise LostCommitsError(f"epoch {epoch} is over: a restored database was accepted")
+    memory.check_number(rows[0]["number"])
+    return JournalEntry(rows[0]["number"], rows[0]["first_seq"])
 
 
 async def notify_events(connection: Connection) -> None:

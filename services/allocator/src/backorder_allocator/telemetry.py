@@ -3,12 +3,14 @@
 import logging
 import sys
 from time import monotonic
+from traceback import format_tb
 from typing import Any
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
 
 SELDOM_SECONDS = 30.0
+STACK_FRAMES = 12
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 STATEMENT_SECONDS = Histogram(
@@ -20,7 +22,10 @@ BATCH_RECORDS = Histogram(
 )
 MESSAGES = Counter("allocator_messages_total", "Input messages by outcome", ["topic", "outcome"])
 DEAD_LETTERS = Counter("allocator_dead_letters_total", "Messages that can never be used", ["topic", "reason"])
+PURGED_LETTERS = Counter("allocator_dead_letters_purged_total", "Dead letters forgotten by age")
 REDELIVERED = Counter("allocator_redelivered_total", "Records below their cursor: done before, dropped", ["topic"])
+FENCED = Counter("allocator_fenced_total", "Times that this process was refused: another has its place", ["what"])
+LOST_COMMITS = Counter("allocator_lost_commits_total", "Times that the database had forgotten what was committed")
 WRONG_KEYS = Counter("allocator_wrong_keys_total", "Messages whose key is not what the contract says", ["topic"])
 RETRIES = Counter("allocator_retries_total", "Batches tried again", ["cause"])
 RESTARTS = Counter("allocator_restarts_total", "Transactions started over, because they had to lock more", ["cause"])
@@ -28,6 +33,8 @@ STOPPED = Gauge("allocator_stopped", "1 while a partition or all input stands st
 PUBLISHED = Counter("allocator_published_total", "Events and dead letters published", ["topic"])
 RELAY_SEQ = Gauge("allocator_relay_seq", "The relay's position in the event log, when this process holds the lease")
 RELAY_HOLDER = Gauge("allocator_relay_holder", "1 while this process publishes the log")
+UNPUBLISHED = Gauge("allocator_unpublished", "Events that are committed and not published yet, by any process")
+POLL_FAILURES = Counter("allocator_poll_failures_total", "Polls of Kafka tried again", ["cause"])
 RELAY_FAILURES = Counter("allocator_relay_failures_total", "Publishing tried again", ["cause"])
 PLANNER_RUNS = Counter("allocator_planner_runs_total", "Turns of the planner that found stale pools")
 PLANNER_SECONDS = Histogram("allocator_planner_seconds", "One turn of the planner", buckets=FAST)
@@ -100,4 +107,14 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def described(error: BaseException) -> dict[str, Any]:
     """An error for a log line: its kind and text, without a stack."""
-    return {"error": type(error).__name__, "message": str(error)[:500]}
+    return {"error": type(error).__name__, "message": text_of(error)}
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, without the details that PostgreSQL adds in further lines: they quote rows."""
+    return (str(error).splitlines() or [""])[0][:500]
+
+
+def stack_of(error: BaseException) -> str:
+    """Where an error was raised, without its text."""
+    return "".join(format_tb(error.__traceback__)[-STACK_FRAMES:])
