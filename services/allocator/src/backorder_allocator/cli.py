@@ -26,11 +26,12 @@ from backorder_allocator import (
     migrate,
     replaying,
     settings,
+    topic_audits,
     topics,
     what_if,
 )
 from backorder_allocator.dead_letter_commands import dlq
-from backorder_allocator.errors import ConfigurationError, NotReadyError
+from backorder_allocator.errors import BrokenError, ConfigurationError, NotReadyError
 from backorder_allocator.lag import lag
 from backorder_allocator.output import as_json, show_table
 from backorder_allocator.terminal import Json, load, say, understood
@@ -47,6 +48,8 @@ def main() -> None:
         sys.exit(say(error, 2))
     except NotReadyError as error:
         sys.exit(say(error, 3))
+    except BrokenError:
+        sys.exit(1)  # the log has said why
     except asyncpg.InsufficientPrivilegeError as error:
         sys.exit(say(f"the database user lacks a right: {error}", 2))
     except asyncpg.DataError as error:
@@ -226,11 +229,19 @@ def _order_of(path: Path, now: datetime) -> what_if.Idea:
 
 
 @cli.command()
-def audit(json: Json = False) -> None:
-    """Check the rules that must always hold, on the live database. Exit 1 if one is broken."""
-    found = asyncio.run(answers.with_connection(load(), audits.audit))
+def audit(
+    topics: Annotated[
+        bool, typer.Option("--topics", help="And that the topics say what the database does. Needs Kafka.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 also for a rule that was never looked at.")] = False,
+    json: Json = False,
+) -> None:
+    """Check the rules that must always hold, on the live system; it only reads. Exit 1 if one is broken."""
+    loaded = load()
+    ask = partial(topic_audits.audit, settings=loaded) if topics else audits.audit
+    found = asyncio.run(answers.with_connection(loaded, ask))
     audits.show(found, json=json)
-    if any(check.violations for check in found):
+    if not audits.is_clean(found, strict=strict):
         raise typer.Exit(1)
 
 

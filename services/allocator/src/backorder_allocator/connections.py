@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from random import random
 from time import monotonic
 from typing import TypeVar
@@ -10,6 +11,7 @@ import asyncpg
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from asyncpg.exceptions._base import DataError as ArgumentError
 from asyncpg.exceptions._base import InterfaceError, InternalClientError
 
 from backorder_allocator.errors import ConfigurationError, NotReadyError
@@ -27,26 +29,54 @@ SESSION = {
 }
 COMMAND_TIMEOUT_SECONDS = 65.0
 CONNECT_TIMEOUT_SECONDS = 10.0
+STOP_SECONDS = 2.0
+"""For a Kafka client to say goodbye."""
 MAX_REQUEST_BYTES = 2 * 1024 * 1024
 """The largest message: a dead letter of 1 MiB with its headers."""
 
+ACQUIRE_SECONDS = 10.0
+"""For a connection of the pool: two parts use four of them at most, so who waits longer waits for a dead network."""
+
 PASSING_DATABASE_ERRORS = (
+    # The connection is lost or can't be made, or its server has another state than the client thought.
     asyncpg.PostgresConnectionError,
     InterfaceError,
-    # What asyncpg says when the server ends a session at the moment a statement begins.
     InternalClientError,
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
-    asyncpg.LockNotAvailableError,
-    asyncpg.QueryCanceledError,
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.ReadOnlySQLTransactionError,
     OSError,
     TimeoutError,
+    # Another transaction stood in the way: deadlock, serialization, lock_timeout.
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+    # The server ends, begins, recovers from a crash, or somebody or a time limit ended the statement.
+    asyncpg.OperatorInterventionError,
+    # The session was ended or the transaction aborted; read-only: this server is not the primary any more.
+    asyncpg.InvalidTransactionStateError,
+    # Others have taken what is needed, and will give it back.
+    asyncpg.TooManyConnectionsError,
+    asyncpg.OutOfMemoryError,
+    # A migration changed a table that a prepared statement reads.
+    asyncpg.InvalidCachedStatementError,
 )
-"""What may succeed when tried again: the connection, the server's state, or another transaction stood in the way."""
+"""What may succeed when tried again, by itself and without anybody's doing. See `passes`.
+
+Not among them, though it is tried again as well: what somebody has to mend, such as a full disk, a missing right, a
+wrong password, or damaged files.
+"""
+
+
+def passes(error: BaseException) -> bool:
+    """Whether an error is one of those: all but a value that the client refuses to send, whose class is among them."""
+    return isinstance(error, PASSING_DATABASE_ERRORS) and not isinstance(error, ArgumentError)
+
+
+def pause_seconds(failures: int, longest: float) -> float:
+    """How long to wait after so many failures in a row: longer each time, and never all processes at once."""
+    return min(longest, 0.1 * 2.0 ** min(failures, 10)) * (0.5 + random() / 2)  # noqa: S311 - jitter
+
+
+def worth_a_line(failures: int) -> bool:
+    """One line when trouble begins, then one each time the pause has grown to its longest: no flood."""
+    return failures in {1, 5} or failures % 20 == 0
 
 
 async def database_pool(settings: Settings) -> asyncpg.Pool:
@@ -98,9 +128,23 @@ async def producer(settings: Settings) -> AIOKafkaProducer:
     try:
         await asyncio.wait_for(made.start(), CONNECT_TIMEOUT_SECONDS)
     except BaseException:
-        await made.stop()
+        await stop_producer(made)
         raise
     return made
+
+
+async def stop_producer(made: AIOKafkaProducer) -> None:
+    """Close a producer, sent or not what it has. One that hangs is cut off: it must not go on sending in secret."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await made.stop()
+    except (KafkaError, OSError):  # a TimeoutError is an OSError
+        sender = made._sender  # noqa: SLF001 - the library waits for it without a limit
+        if sender is not None and sender.sender_task is not None:
+            sender.sender_task.cancel()
+        with suppress(KafkaError, OSError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await made.client.close()
 
 
 async def admin(settings: Settings) -> AIOKafkaAdminClient:
@@ -110,7 +154,9 @@ async def admin(settings: Settings) -> AIOKafkaAdminClient:
     try:
         await asyncio.wait_for(made.start(), CONNECT_TIMEOUT_SECONDS)
     except BaseException:
-        await made.close()
+        with suppress(KafkaError, OSError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await made.close()
         raise
     return made
 
@@ -128,6 +174,8 @@ async def patiently(what: str, connect: Callable[[], Awaitable[Made]], seconds: 
         except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
             raise ConfigurationError(f"{what} refuses us: {error}") from error
         except (*PASSING_DATABASE_ERRORS, KafkaError) as error:
+            if isinstance(error, ArgumentError):
+                raise
             if monotonic() + wait > deadline:
                 raise NotReadyError(f"{what} is not reachable: {error or type(error).__name__}") from error
         await asyncio.sleep(wait * (0.5 + random()))  # noqa: S311 - jitter

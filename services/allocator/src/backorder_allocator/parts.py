@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import asyncpg
 
 from backorder_allocator import telemetry
-from backorder_allocator.connections import PASSING_DATABASE_ERRORS
+from backorder_allocator.connections import passes, pause_seconds, worth_a_line
 
 log = telemetry.logger(__name__)
 
@@ -17,6 +17,7 @@ Key = TypeVar("Key")
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 LONGEST_PAUSE_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
 CALM_SECONDS = 30.0
 """A failure after so long without one is the first of a new trouble."""
 FIRST_REST_SECONDS = 5.0
@@ -74,22 +75,30 @@ async def keep(part: Part, connect: Connect) -> None:
         try:
             connection = await connect()
             await _take_turns(part, connection)
-        except PASSING_DATABASE_ERRORS as error:
+        except Exception as error:
+            if not passes(error):
+                raise
             failures = failures + 1 if monotonic() - started < CALM_SECONDS else 1
             telemetry.PART_FAILURES.labels(part.name, type(error).__name__).inc()
-            if failures in {1, 5} or failures % 20 == 0:
+            if worth_a_line(failures):
                 log.warning("tries again", part=part.name, failures=failures, **telemetry.described(error))
         finally:
             if connection is not None:
-                with suppress(*PASSING_DATABASE_ERRORS):
-                    await connection.close(timeout=5)
-        await sleep(part.ending, min(LONGEST_PAUSE_SECONDS, 0.1 * 2 ** min(failures, 10)))
+                await close(connection)
+        await sleep(part.ending, pause_seconds(failures, LONGEST_PAUSE_SECONDS))
 
 
 async def _take_turns(part: Part, connection: asyncpg.Connection) -> None:
     while not part.ending.is_set():
         part.wake.clear()
         await sleep(part.wake, await part.turn(connection))
+
+
+async def close(connection: asyncpg.Connection) -> None:
+    """Close a connection that may be broken in any way, also while this task is being cancelled."""
+    with suppress(Exception):
+        await connection.close(timeout=CLOSE_SECONDS)
+    connection.terminate()
 
 
 async def sleep(woken: asyncio.Event, seconds: float) -> None:

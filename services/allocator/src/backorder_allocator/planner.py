@@ -13,7 +13,9 @@ from time import perf_counter
 import asyncpg
 
 from backorder_allocator import telemetry
-from backorder_allocator.connections import PASSING_DATABASE_ERRORS
+from backorder_allocator.connections import passes
+from backorder_allocator.errors import LostCommitsError
+from backorder_allocator.fail_points import reached
 from backorder_allocator.loading import Context
 from backorder_allocator.parts import Setbacks, sleep
 from backorder_allocator.planning import commit, read_plans
@@ -75,16 +77,17 @@ class Planner:
             return
         try:
             await self.plan(connection, ids, at)
-        except PASSING_DATABASE_ERRORS:
-            raise
         except Exception as error:
+            if passes(error) or isinstance(error, LostCommitsError):
+                raise
             if len(ids) > 1:
                 for pool_id in ids:
                     await self.attempt(connection, [pool_id], at)
                 return
             self.setbacks.failed(ids[0])
             telemetry.PART_FAILURES.labels(self.name, type(error).__name__).inc()
-            log.error("a pool can't be planned: this error does not pass by itself", pool_id=ids[0], exc_info=error)
+            why = telemetry.described(error) | {"stack": telemetry.stack_of(error)}
+            log.error("a pool can't be planned: this error does not pass by itself", pool_id=ids[0], **why)
 
     async def plan(self, connection: asyncpg.Connection, ids: Sequence[int], at: datetime) -> None:
         calm = [each for each in ids if self.lost[each] < TRIES]
@@ -99,6 +102,7 @@ class Planner:
         """Commit plans, a bounded number of lines in each transaction, until nothing is left of them."""
         while ids and not self.ending.is_set():
             result = await commit(connection, ids, planned, at, LINES_AT_ONCE, self.context)
+            reached("planner.committed")
             self.lost.update(result.lost)
             for pool_id in set(ids).difference(result.lost, result.left):
                 # Done, by this process or another.

@@ -8,6 +8,7 @@ taken; in doubt, reading goes on at the cursors.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from random import shuffle
 from time import monotonic
 
@@ -15,12 +16,15 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError, UnsupportedCodecError
 
 from backorder_allocator import telemetry
+from backorder_allocator.connections import pause_seconds, worth_a_line
 from backorder_allocator.errors import NotReadyError
 from backorder_allocator.intake import Intake
 
 log = telemetry.logger(__name__)
 
 IDLE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 5.0
+POSITION_SECONDS = 5.0
 LOOK_AGAIN_SECONDS = 5.0
 """How often what can't be read is tried again: somebody may have deleted it."""
 
@@ -31,26 +35,71 @@ ToCursors = Callable[[AIOKafkaConsumer, set[TopicPartition]], Awaitable[None]]
 class Polls:
     """Takes the next records. A partition with one that can't be read stops there, loudly; the others go on."""
 
-    def __init__(self, intake: Intake, library: Poll, to_cursors: ToCursors, max_records: int) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        library: Poll,
+        to_cursors: ToCursors,
+        max_records: int,
+        why_full: Callable[[], Awaitable[str | None]],
+    ) -> None:
         self.intake = intake
         self.library = library
         self.to_cursors = to_cursors
         self.max_records = max_records
+        self.why_full = why_full
+        """Why all input has to stand still for a while, or None."""
         self.settled = True
         """Whether all that was taken is worked, or will be read again. The handler sets it."""
+        self.assignments = 0
+        """How often partitions were assigned: what was asked for before one of these may come from anywhere."""
+        self.failures = 0
+        """Polls that failed in a row."""
         self.one_by_one = False
         """Since the library raised, until all can be read again."""
         self.unreadable: dict[TopicPartition, int] = {}
         """The offset at which a partition stands still. It is paused between two looks."""
         self.look_again_at = 0.0
 
+    def assigned_anew(self) -> None:
+        """Partitions came or went: before anything of them is worked, reading goes to the cursors."""
+        self.assignments += 1
+        self.settled = False
+
     async def next(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
-        """Records to work. Raises what the library says about Kafka, not what it says about a record."""
+        """Records to work. Whatever fails is tried again here: the library would say nothing of it to anybody."""
+        self.intake.health.last_poll = monotonic()
         if self.intake.stopping.is_set():
             await asyncio.sleep(IDLE_SECONDS)
             return ()
+        try:
+            records = await self.some(consumer)
+        except ConsumerStoppedError:
+            raise
+        except Exception as error:
+            await self.failed(error)
+            return ()
+        self.failures = 0
+        self.intake.health.polls_fail_with = None
+        return records
+
+    async def failed(self, error: Exception) -> None:
+        """Kafka says no, or a bug: nothing that was taken is settled, so it is read again from the cursors."""
+        self.failures += 1
+        self.intake.health.polls_fail_with = f"{type(error).__name__}: {telemetry.text_of(error)}"
+        telemetry.POLL_FAILURES.labels(type(error).__name__).inc()
+        if worth_a_line(self.failures):
+            said = telemetry.described(error)
+            if not isinstance(error, KafkaError | TimeoutError):
+                said["stack"] = telemetry.stack_of(error)
+            log.warning("polls again", failures=self.failures, **said)
+        await sleep_until(self.intake.stopping, pause_seconds(self.failures, LONGEST_PAUSE_SECONDS))
+
+    async def some(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        before = self.assignments
         if not self.settled and not await self.go_back(consumer):
             return ()
+        await self.stand_still_or_go_on(consumer)
         self.settled = False
         try:
             records = tuple(await (self.each_by_itself(consumer) if self.one_by_one else self.library(consumer)))
@@ -62,20 +111,30 @@ class Polls:
             telemetry.RETRIES.labels("unreadable").inc()
             self.one_by_one = True
             return ()
+        if self.assignments != before:
+            return ()
         self.settled = not records
         return records
 
     async def go_back(self, consumer: AIOKafkaConsumer) -> bool:
-        """Read on from the cursors. False: not now."""
+        """Read on from the cursors. False: not now, or not for all of what is assigned by now."""
+        before = self.assignments
         try:
             await self.to_cursors(consumer, consumer.assignment())
         except NotReadyError:
             return False
-        except (KafkaError, TimeoutError) as error:
-            self.intake.failed(error, "seek")
-            await self.intake.pause()
-            return False
-        return True
+        self.settled = self.assignments == before
+        return self.settled
+
+    async def stand_still_or_go_on(self, consumer: AIOKafkaConsumer) -> None:
+        """Where too much is unpublished, nothing more is asked for. Polls go on, so that the group keeps us."""
+        why = await self.why_full()
+        if why is not None:
+            consumer.pause(*consumer.assignment())
+            await asyncio.sleep(IDLE_SECONDS)
+        elif self.intake.health.held_by is not None:
+            consumer.resume(*consumer.assignment().difference(self.unreadable))
+        self.intake.hold(why)
 
     async def each_by_itself(self, consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
         """One record a call: when the library raises, it holds no other, and the position says where it is."""
@@ -97,7 +156,7 @@ class Polls:
 
     async def set_aside(self, consumer: AIOKafkaConsumer, partition: TopicPartition, error: Exception) -> None:
         consumer.pause(partition)
-        offset = await consumer.position(partition)
+        offset = await position(consumer, partition)
         if self.unreadable.get(partition) == offset:
             return
         self.unreadable[partition] = offset
@@ -105,14 +164,15 @@ class Polls:
         self.intake.stops_at(
             name, f"{name} stands still: offset {offset} can't be read: {type(error).__name__}: {error}"
         )
-        log.error("a partition stands still: what is there can't be read", at=name, offset=offset, exc_info=error)
+        why = telemetry.described(error) | {"stack": telemetry.stack_of(error)}
+        log.error("a partition stands still: what is there can't be read", at=name, offset=offset, **why)
 
     async def look_again(self, consumer: AIOKafkaConsumer) -> None:
         """See which partitions go on again, or are another's now; from time to time, try the others."""
         assigned = consumer.assignment()
         for partition, offset in list(self.unreadable.items()):
             # Where the record was deleted, the library moves on to what is left.
-            if partition not in assigned or await consumer.position(partition) > offset:
+            if partition not in assigned or await position(consumer, partition) > offset:
                 del self.unreadable[partition]
                 self.intake.goes_on(name := f"{partition.topic}-{partition.partition}")
                 log.info("a partition goes on, or is another's", at=name)
@@ -122,8 +182,21 @@ class Polls:
             self.look_again_at = monotonic() + LOOK_AGAIN_SECONDS
 
 
+async def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """Where a partition is read next. The library waits for ever, as long as it can't find out."""
+    async with asyncio.timeout(POSITION_SECONDS):
+        offset: int = await consumer.position(partition)
+        return offset
+
+
+async def sleep_until(woken: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await woken.wait()
+
+
 def is_about_a_record(error: Exception) -> bool:
     """Not about Kafka as a whole, which may pass: the library's decoder raises whatever it meets."""
     return isinstance(error, CorruptRecordException | UnsupportedCodecError) or not isinstance(
-        error, KafkaError | ConsumerStoppedError
+        error, KafkaError | ConsumerStoppedError | TimeoutError
     )

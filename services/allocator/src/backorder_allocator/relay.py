@@ -8,7 +8,6 @@ compacted topic `availability` the last one stays, so what is current there is p
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -16,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from backorder_allocator import dead_letters, log, telemetry
-from backorder_allocator.connections import MAX_REQUEST_BYTES
+from backorder_allocator.connections import MAX_REQUEST_BYTES, stop_producer
 from backorder_allocator.dead_letters import DeadLetterRow, Headers
 from backorder_allocator.errors import LeaseLostError, NotReadyError
 from backorder_allocator.events import SealedEvent, headers
@@ -64,22 +63,30 @@ class Relay:
         self.lease_ends = 0.0
         """By our own clock (monotonic), never later than by the database's."""
         self.in_doubt: InDoubt | None = None
+        self.epoch_told: int | None = None
+        """Of our lease as the log tells it: it says nothing when the same one is renewed after a trouble."""
+        self.held: Lease | None = None
+        """The lease as we knew it last, until we gave it back: who was frozen learns from it that it was refused."""
 
     async def turn(self, connection: Connection) -> bool:
         """Take or renew the lease and publish one portion. True if there may be more at once."""
         asked = monotonic()
         lease = await log.take_lease(connection, self.holder, LEASE_SECONDS)
+        self.held = await log.compared(connection, self.held, lease)
         if lease is None:
             self.lost()
             self.in_doubt = None
             return False
         if self.lease is None or self.lease.epoch != lease.epoch:
-            logs.info("publishes the log", epoch=lease.epoch, seq=lease.seq)
+            if self.epoch_told != lease.epoch:
+                logs.info("publishes the log", epoch=lease.epoch, seq=lease.seq)
+            self.epoch_told = lease.epoch
             telemetry.RELAY_HOLDER.set(1)
             since = self.in_doubt.since if self.in_doubt else lease
             self.in_doubt = InDoubt(since, lease.seq + EVENTS_AT_ONCE, asked + SEND_TIMEOUT_SECONDS)
         self.lease, self.lease_ends = lease, asked + LEASE_SECONDS
         telemetry.RELAY_SEQ.set(lease.seq)
+        reached("relay.leased")
         if self.in_doubt is not None and self.in_doubt.over_at <= asked:
             await self.publish_availability_again(connection, self.in_doubt, lease)
         more_events = await self.publish_events(connection, lease)
@@ -94,6 +101,7 @@ class Relay:
         reached("relay.acked")
         last = events[-1]
         await log.move(connection, replace(lease, seq=last.seq, journal=last.journal))
+        reached("relay.moved")
         telemetry.RELAY_SEQ.set(last.seq)
         for logged in events:
             telemetry.PUBLISHED.labels(logged.event.topic).inc()
@@ -115,9 +123,10 @@ class Relay:
         if not letters:
             return False
         await self.send([self.dead_letter_message(letter) for letter in letters])
+        reached("dlq.acked")
         await dead_letters.mark_published(connection, [letter.dead_letter_id for letter in letters], lease.epoch)
         telemetry.PUBLISHED.labels(DEAD_LETTER_TOPIC).inc(len(letters))
-        return len(letters) == DEAD_LETTERS_AT_ONCE
+        return bool(letters)
 
     def dead_letter_message(self, letter: DeadLetterRow) -> Message:
         """The record as it came, and in headers why it is here.
@@ -125,7 +134,8 @@ class Relay:
         Kafka measures what is compressed, so an input can be larger than any topic takes. What does not fit is left
         out, which a header says; the database has all of it. One letter must never stand in the way of all others.
         """
-        topic, key, value, headers = self.topic_prefix + DEAD_LETTER_TOPIC, letter.key, letter.value, letter.headers
+        topic, key, value = self.topic_prefix + DEAD_LETTER_TOPIC, letter.key, letter.value
+        headers = dead_letters.headers_to_publish(letter.headers)
         reasons = self.dead_letter_headers(letter)
         left_out = []
         while size(key, value, headers) > LARGEST_DEAD_LETTER:
@@ -160,19 +170,40 @@ class Relay:
         if monotonic() > self.lease_ends:
             # Frozen since: another process publishes now, and what we would send is old.
             raise LeaseLostError("the lease ended before its events were sent")
+        sent: list[asyncio.Future[object]] = []
         try:
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
-                await asyncio.gather(*[await enqueue(self.producer, message) for message in messages])
-        except (KafkaError, TimeoutError) as error:
+                for message in messages:
+                    sent.append(await enqueue(self.producer, message))  # noqa: PERF401 - known, if one fails
+                reached("relay.sent")
+                results = await asyncio.gather(*sent, return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        except Exception as error:
+            for each in sent:
+                each.add_done_callback(_looked_at)
             # After a fatal error (fenced, sequence lost) a producer never recovers, so none is kept after any error.
             await self.drop_producer()
-            raise NotReadyError(f"Kafka did not take {len(messages)} messages: {error!r}") from error
+            if isinstance(error, KafkaError | OSError):
+                raise NotReadyError(f"Kafka did not take {len(messages)} messages: {error!r}") from error
+            raise
 
     async def drop_producer(self) -> None:
         producer, self.producer = self.producer, None
         if producer is not None:
-            with suppress(KafkaError, TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(producer.stop(), 5)
+            await stop_producer(producer)
+
+    def in_trouble(self) -> None:
+        """Something failed. What we had on its way may still arrive: the next turn begins as that of a new holder."""
+        self.lease = None
+
+    async def let_others_try(self, connection: Connection) -> None:
+        """Give the lease back, since we can't publish now; another process may reach Kafka where we don't."""
+        if self.lease is not None:
+            await log.give_lease_back(connection, self.holder, self.lease.epoch)
+        self.lease = self.held = None
+        telemetry.RELAY_HOLDER.set(0)
 
     def lost(self) -> None:
         if self.lease is not None:
@@ -184,11 +215,17 @@ class Relay:
         """Give the lease back, so that another process takes over at once."""
         if connection is not None and self.lease is not None:
             await log.give_lease_back(connection, self.holder, self.lease.epoch)
-        self.lease = None
+        self.lease = self.held = None
         await self.drop_producer()
 
 
-async def enqueue(producer: AIOKafkaProducer, message: Message) -> Awaitable[object]:
+def _looked_at(sent: "asyncio.Future[object]") -> None:
+    """Of what was given up, nobody wants to hear: the log keeps it, and it is sent again."""
+    if not sent.cancelled():
+        sent.exception()
+
+
+async def enqueue(producer: AIOKafkaProducer, message: Message) -> "asyncio.Future[object]":
     """Hand one message to the producer; the result is done when Kafka has it."""
     topic, key, value, headers = message
     if key is None and value is None:
@@ -196,7 +233,7 @@ async def enqueue(producer: AIOKafkaProducer, message: Message) -> Awaitable[obj
         batch = producer.create_batch()
         batch.append(key=None, value=None, timestamp=None, headers=headers)
         batch.close()
-        sent: Awaitable[object] = await producer.send_batch(batch, topic, partition=0)
+        sent: asyncio.Future[object] = await producer.send_batch(batch, topic, partition=0)
     else:
         sent = await producer.send(topic, value, key, headers=headers)
     return sent

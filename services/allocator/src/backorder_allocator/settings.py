@@ -94,6 +94,16 @@ class Settings(BaseSettings):
     )
     topic_replication: int = Field(1, ge=1, le=32767, description="replication of topics that `topics --apply` makes")
     max_batch_records: int = Field(1000, ge=1, le=10000, description="records in one transaction at most")
+    dead_letters_keep_days: float = Field(
+        30,
+        gt=0,
+        le=MAX_DAYS,
+        allow_inf_nan=False,
+        description="dead letters older than that are forgotten, once they are published",
+    )
+    max_unpublished: int = Field(
+        1_000_000, ge=1, description="events committed and not published at most, before input stands still"
+    )
     start_timeout_seconds: float = Field(30.0, ge=0, description="how long to wait for the database and Kafka at start")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="of the JSON lines on stderr")
 

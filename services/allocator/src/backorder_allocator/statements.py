@@ -1,6 +1,7 @@
 """The SQL of the service: one statement a file in sql/, file name = statement name = metric label."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
 from time import perf_counter
@@ -14,6 +15,19 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Rows = list[asyncpg.Record]
 
 
+@contextmanager
+def _given_up(connection: Connection) -> Iterator[None]:
+    """A server that does not even end a statement by its time limit is not there any more.
+
+    Without this, the rollback and the reset of the connection would wait for it once more each.
+    """
+    try:
+        yield
+    except TimeoutError:
+        connection.terminate()
+        raise
+
+
 @cache
 def statement(name: str) -> str:
     """The text of sql/<name>.sql."""
@@ -23,7 +37,8 @@ def statement(name: str) -> str:
 async def run(connection: Connection, name: str, *args: Any) -> Rows:
     """Run one statement and give its rows."""
     started = perf_counter()
-    rows: Rows = await connection.fetch(statement(name), *args)
+    with _given_up(connection):
+        rows: Rows = await connection.fetch(statement(name), *args)
     STATEMENT_SECONDS.labels(name).observe(perf_counter() - started)
     return rows
 
@@ -37,7 +52,8 @@ async def stream(connection: Connection, name: str, *args: Any) -> AsyncIterator
 async def copy(connection: Connection, table: str, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
     """Append rows to a table by COPY."""
     started = perf_counter()
-    await connection.copy_records_to_table(table, columns=columns, records=rows)
+    with _given_up(connection):
+        await connection.copy_records_to_table(table, columns=columns, records=rows)
     STATEMENT_SECONDS.labels(f"copy_{table}").observe(perf_counter() - started)
 
 

@@ -4,7 +4,7 @@ The defaults of the library lose data in several ways: what is not a default her
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from faststream.kafka import KafkaBroker, KafkaMessage
 from faststream.kafka.message import FAKE_CONSUMER
 
 from backorder_allocator import telemetry
+from backorder_allocator.backlog import Backlog
 from backorder_allocator.batches import Record
 from backorder_allocator.decision import Input, Message
 from backorder_allocator.fail_points import reached
@@ -31,6 +32,7 @@ log = telemetry.logger(__name__)
 INPUT_TOPICS = ("orders", "stock-received", "stock-adjusted", "inbound-supply", "catalog", "fulfilment")
 GROUP = "allocator"
 COMMIT_TIMEOUT_SECONDS = 5.0
+SEEK_TIMEOUT_SECONDS = 10.0
 REVOKE_TIMEOUT_SECONDS = 25.0
 """Below the rebalance timeout: a member that answers later is thrown out of the group anyway."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -67,6 +69,8 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         self.prefix = prefix
         self.subscriber: Any = None
         """The subscriber whose consumer this listens for; set once it is made."""
+        self.on_assigned: Callable[[], None] = lambda: None
+        """Reading has to go to the cursors before anything of the new partitions is worked."""
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         try:
@@ -76,22 +80,13 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
             log.warning("partitions are taken away with a batch in hand; its cursors decide", partitions=len(revoked))
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Only notes it: who waits for the database in here sends no heartbeats, and is thrown out of the group."""
         self.intake.health.joined = True
-        if not assigned:
-            return
-        consumer: AIOKafkaConsumer = self.subscriber.consumer
-        # Not one record before the cursors are known: until then the library would read from the committed offset,
-        # which lies beyond the cursor where the database is new or restored, and all between would be skipped.
-        consumer.pause(*assigned)
-        # The library swallows what is raised here and would leave the partitions paused: so it is tried again.
-        while not self.intake.stopping.is_set():
-            try:
-                await self.go_to_cursors(consumer, assigned & consumer.assignment())
-            except (KafkaError, TimeoutError) as error:
-                self.intake.failed(error, "seek")
-                await self.intake.pause()
-            else:
-                return
+        if assigned:
+            # Not one record before the cursors are known: until then the library would read from the committed offset,
+            # which lies beyond the cursor where the database is new or restored, and all between would be skipped.
+            self.subscriber.consumer.pause(*assigned)
+            self.on_assigned()
 
     async def go_to_cursors(self, consumer: AIOKafkaConsumer, assigned: set[TopicPartition]) -> None:
         names = {(each.topic.removeprefix(self.prefix), each.partition): each for each in assigned}
@@ -101,7 +96,9 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
                 consumer.seek(partition, cursors[name])
         # No cursor: from the start of the log. The committed offset is only a hint for those who watch lag.
         if new := [partition for name, partition in names.items() if not cursors[name]]:
-            await consumer.seek_to_beginning(*new)
+            async with asyncio.timeout(SEEK_TIMEOUT_SECONDS):
+                await consumer.seek_to_beginning(*new)
+        reached("assignment.placed")
         consumer.resume(*assigned)
 
 
@@ -145,7 +142,9 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
     )
 
     positions.subscriber = subscriber
-    polls = Polls(intake, subscriber.get_msg, positions.go_to_cursors, settings.max_batch_records)
+    why_full = Backlog(intake.pool, settings.max_unpublished).why_full
+    polls = Polls(intake, subscriber.get_msg, positions.go_to_cursors, settings.max_batch_records, why_full)
+    positions.on_assigned = polls.assigned_anew
     subscriber.get_msg = polls.next  # type: ignore[method-assign]
 
     @subscriber
@@ -155,13 +154,15 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         consumer = subscriber.consumer
         if consumer is None or intake.stopping.is_set():
             return
-        if await intake.take(lambda: [read(record, prefix) for record in records]):
-            polls.settled = True
-            reached("intake.committed")
-            await commit_offsets(consumer, records)
-        else:
-            seek_back(consumer, records)
-            polls.settled = True
+        try:
+            if await intake.take(lambda: [read(record, prefix) for record in records]):
+                polls.settled = True
+                reached("intake.committed")
+                await commit_offsets(consumer, records)
+            # Else it is not settled: before anything more is polled, reading goes back to the cursors.
+        except Exception as error:
+            # The library would swallow it without a word.
+            await polls.failed(error)
 
     return broker
 
@@ -194,13 +195,3 @@ async def commit_offsets(consumer: AIOKafkaConsumer, records: Sequence[ConsumerR
     except (KafkaError, TimeoutError) as error:
         telemetry.RETRIES.labels("offset_commit").inc()
         log.info("offsets were not committed", **telemetry.described(error))
-
-
-def seek_back(consumer: AIOKafkaConsumer, records: Sequence[ConsumerRecord]) -> None:
-    """Read the batch again, where its partitions are still ours."""
-    first: dict[TopicPartition, int] = {}
-    for record in records:
-        first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
-    for partition, offset in first.items():
-        if partition in consumer.assignment():
-            consumer.seek(partition, offset)

@@ -11,8 +11,10 @@ from typing import Any
 import asyncpg
 
 from backorder_allocator import batches, store, telemetry
-from backorder_allocator.connections import PASSING_DATABASE_ERRORS
+from backorder_allocator.connections import passes
 from backorder_allocator.decision import EscalationDue, ReleaseDue, SupplyDue, Timer
+from backorder_allocator.errors import LostCommitsError
+from backorder_allocator.fail_points import reached
 from backorder_allocator.loading import Context
 from backorder_allocator.parts import Setbacks, sleep
 from backorder_allocator.ranking import EARLIEST
@@ -69,16 +71,18 @@ class Timers:
         """Fire a timer; one that can't be fired rests, so that the others are."""
         try:
             await self.fire(connection, timer, due)
-        except PASSING_DATABASE_ERRORS:
-            raise
         except Exception as error:
+            if passes(error) or isinstance(error, LostCommitsError):
+                raise
             self.setbacks.failed(timer)
             telemetry.PART_FAILURES.labels(self.name, type(error).__name__).inc()
-            log.error("a timer can't be fired: this error does not pass by itself", timer=timer.cause, exc_info=error)
+            why = telemetry.described(error) | {"stack": telemetry.stack_of(error)}
+            log.error("a timer can't be fired: this error does not pass by itself", timer=timer.cause, **why)
 
     async def fire(self, connection: asyncpg.Connection, timer: Timer, due: datetime) -> None:
         now = datetime.now(UTC)
         if await batches.fire(connection, timer, due, self.context, now):
+            reached("timer.committed")
             telemetry.TIMERS_FIRED.labels(store.timer_row(timer)[0]).inc()
             telemetry.TIMER_LATE_SECONDS.observe((now - due).total_seconds())
             self.on_commit()

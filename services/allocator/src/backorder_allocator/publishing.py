@@ -1,0 +1,92 @@
+"""The relay's loop: turns on a connection of its own, tried again whatever happens, until the process ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import asyncpg
+from aiokafka.errors import KafkaError
+
+from backorder_allocator import telemetry
+from backorder_allocator.connections import passes, pause_seconds, worth_a_line
+from backorder_allocator.errors import ConfigurationError, LeaseLostError, NotReadyError
+from backorder_allocator.parts import CALM_SECONDS, LONGEST_PAUSE_SECONDS, close, sleep
+from backorder_allocator.relay import IDLE_SECONDS, Relay
+
+log = telemetry.logger(__name__)
+
+LETS_OTHERS_TRY = 2
+"""After so many failures in a row: another process may reach Kafka where this one doesn't."""
+
+Connect = Callable[[], Awaitable[asyncpg.Connection]]
+
+
+class Publisher:
+    """Lets a relay take turns. It also listens for commits of other processes."""
+
+    def __init__(self, relay: Relay, connect: Connect) -> None:
+        self.relay = relay
+        self.connect = connect
+        self.last_turn = asyncio.Event()
+        """Set: what is committed by now is all there will be."""
+        self.failures = 0
+        """In a row."""
+        self.failing_with: str | None = None
+
+    async def run(self) -> None:
+        """Ends after `last_turn` is set and what there is has been published; where that fails, it ends as well."""
+        while True:
+            connection: asyncpg.Connection | None = None
+            started = monotonic()
+            try:
+                connection = await self.connect()
+                await connection.add_listener("backorder_events", lambda *_: self.relay.wake.set())
+                await self.turns(connection)
+            except LeaseLostError as error:
+                telemetry.RELAY_FAILURES.labels(type(error).__name__).inc()
+                log.warning("does not publish any more", **telemetry.described(error))
+                self.relay.lost()
+            except Exception as error:
+                if isinstance(error, ConfigurationError):
+                    raise
+                self.failed(error, started)
+            else:
+                return
+            finally:
+                if connection is not None:
+                    await close(connection)
+            if self.last_turn.is_set():
+                await self.relay.drop_producer()
+                return
+            await sleep(self.last_turn, pause_seconds(self.failures, LONGEST_PAUSE_SECONDS))
+
+    async def turns(self, connection: asyncpg.Connection) -> None:
+        while True:
+            self.relay.wake.clear()
+            ending = self.last_turn.is_set()
+            try:
+                more = await self.relay.turn(connection)
+            except NotReadyError:
+                if self.failures >= LETS_OTHERS_TRY:
+                    await self.relay.let_others_try(connection)
+                raise
+            self.failures, self.failing_with = 0, None
+            if more:
+                continue
+            if ending:
+                await self.relay.close(connection)
+                return
+            await sleep(self.relay.wake, IDLE_SECONDS)
+
+    def failed(self, error: Exception, started: float) -> None:
+        self.failures = self.failures + 1 if monotonic() - started < CALM_SECONDS or self.failures else 1
+        self.failing_with = f"{type(error).__name__}: {telemetry.text_of(error)}"
+        self.relay.in_trouble()
+        telemetry.RELAY_FAILURES.labels(type(error).__name__).inc()
+        if worth_a_line(self.failures):
+            said = telemetry.described(error)
+            if passes(error) or isinstance(error, KafkaError | NotReadyError):
+                log.warning("the relay tries again", failures=self.failures, **said)
+            else:
+                stack = telemetry.stack_of(error)
+                log.error("nothing is published: this error does not pass by itself", **said, stack=stack)
