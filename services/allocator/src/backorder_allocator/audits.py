@@ -3,17 +3,16 @@
 import heapq
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from backorder_allocator import rules_json
+from backorder_allocator.checks import Check
 from backorder_allocator.output import as_json, show_table
 from backorder_allocator.promises import Coming, Projection, PromiseRules, project
 from backorder_allocator.ranking import EARLIEST
 from backorder_allocator.state import PoolKey, Rank
 from backorder_allocator.statements import Connection, run, stream
-
-EXAMPLES = 5
 
 BY_SQL = {
     "stock is conserved": "audit_stock_is_conserved",
@@ -37,23 +36,6 @@ BY_SQL = {
     "the journal says what happened": "audit_journal_says_what_happened",
     "every input is worked once": "audit_inputs_are_worked_once",
 }
-
-
-@dataclass(slots=True)
-class Check:
-    """One rule: how often it was looked at, how often it was broken, and the first examples."""
-
-    rule: str
-    checked: int = 0
-    violations: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def found(self, broken: bool, what: str) -> None:
-        self.checked += 1
-        if broken:
-            self.violations += 1
-            if len(self.examples) < EXAMPLES:
-                self.examples.append(what)
 
 
 async def audit(connection: Connection) -> list[Check]:
@@ -149,13 +131,25 @@ async def no_supply_covers_two(lines: AsyncIterator[Any], supplies: Iterable[Any
     return check
 
 
-def show(checks: list[Check], *, json: bool) -> None:
-    """Print the checks: as JSON, or a line for each rule and one for each example."""
+def is_clean(checks: Iterable[Check], *, strict: bool) -> bool:
+    """Whether no rule is broken; with `strict`, whether each was looked at as well."""
+    return not any(check.violations or (strict and not check.checked) for check in checks)
+
+
+def show(checks: list[Check], *, json: bool, strict: bool = False) -> None:
+    """Print the checks: as JSON, or a line for each rule, each example, and what led to the first of a rule."""
+    never = [check for check in checks if not check.checked]
     if json:
-        as_json({"clean": not any(check.violations for check in checks), "checks": [asdict(check) for check in checks]})
+        rows = [{name: value for name, value in asdict(check).items() if name != "about"} for check in checks]
+        clean = is_clean(checks, strict=strict)
+        as_json({"clean": clean, "never_checked": [check.rule for check in never], "checks": rows})
         return
-    rows = [{"rule": check.rule, "checked": check.checked, "violations": check.violations} for check in checks]
-    show_table(rows, json=False)
+    names = ("rule", "checked", "violations", "excused")
+    show_table([{name: getattr(check, name) for name in names} for check in checks], json=False)
     for check in checks:
         for example in check.examples:
             print(f"VIOLATION {check.rule}: {example}")
+        for link in check.chain:
+            print(f"    {link['words']}")
+    for check in never:
+        print(f"NEVER CHECKED {check.rule}{': ' + check.unchecked if check.unchecked else ''}")

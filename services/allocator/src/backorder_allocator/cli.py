@@ -240,7 +240,7 @@ def audit(
     loaded = load()
     ask = partial(topic_audits.audit, settings=loaded) if topics else audits.audit
     found = asyncio.run(answers.with_connection(loaded, ask))
-    audits.show(found, json=json)
+    audits.show(found, json=json, strict=strict)
     if not audits.is_clean(found, strict=strict):
         raise typer.Exit(1)
 

@@ -5,6 +5,7 @@ WITH found AS (
                WHEN 'redrive' THEN NOT (what ?& ARRAY['topic', 'partition', 'offset'])
                WHEN 'timer' THEN NOT (what ?& ARRAY['kind', 'subject', 'supply_id', 'due'])
                WHEN 'planner' THEN NOT (what ?& ARRAY['at', 'pools', 'most'])
+               WHEN 'accepted' THEN NOT (what ? 'finding' AND what ?| ARRAY['gone', 'epoch'])
            END OR rules_id IS NOT NULL AND NOT EXISTS (SELECT FROM rules r WHERE r.rules_id = j.rules_id) AS broken,
            format('journal entry %s (%s, rules %s): %s', number, kind, rules_id, what) AS what
     FROM journal j

@@ -1,0 +1,54 @@
+"""The rules of the database and of the topics together: what is published, what came in, and what became of it.
+
+Nothing in flight is called a violation. The database's snapshot is taken first and the ends of the topics are asked for
+after it: what was published by then is below these ends, and what lies beyond the snapshot is looked up in the database
+as it is when it is met.
+"""
+
+from functools import partial
+
+from backorder_allocator import audits, connections
+from backorder_allocator.checks import Check
+from backorder_allocator.dead_copies import TOPIC as DEAD_LETTERS
+from backorder_allocator.dead_copies import DeadCopies
+from backorder_allocator.published import OUTPUTS, Published, head
+from backorder_allocator.settings import Settings
+from backorder_allocator.statements import Connection, run
+from backorder_allocator.walking import Walker, walker
+from backorder_allocator.worked import INPUTS, Worked
+
+
+async def audit(connection: Connection, settings: Settings) -> list[Check]:
+    """Check every rule, of tables and topics, on the live system. Reads only.
+
+    Raises NotReadyError if Kafka or a second connection to the database can't be had, ConfigurationError if a topic is
+    missing.
+    """
+    connect = partial(connections.command_connection, settings)
+    live = await connections.patiently("PostgreSQL", connect, settings.start_timeout_seconds)
+    try:
+        # Kafka may let it wait.
+        await connection.execute("SET idle_in_transaction_session_timeout = 0")
+        async with (
+            walker(settings, (*OUTPUTS, DEAD_LETTERS), committed=False) as outputs,
+            walker(settings, INPUTS, committed=True) as inputs,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            return await check(connection, live, outputs, inputs)
+    finally:
+        await live.close()
+
+
+async def check(snapshot: Connection, live: Connection, outputs: Walker, inputs: Walker) -> list[Check]:
+    """Check every rule, in the caller's transaction. `live` is a connection that sees what was committed since."""
+    at = await head(snapshot)
+    published_extents, input_extents = await outputs.extents(), await inputs.extents()
+    checks = await audits.check(snapshot)
+    purged_before = (await run(snapshot, "audit_purged_before"))[0]["purged_before"]
+    published = Published(snapshot, live, at)
+    await published.walk(outputs, published_extents)
+    letters = DeadCopies(snapshot, live, outputs.prefix, purged_before)
+    await letters.walk(outputs, published_extents)
+    worked = Worked(snapshot, at.journal, purged_before)
+    await worked.walk(inputs, input_extents)
+    return [*checks, *published.checks, *letters.checks, *worked.checks]
