@@ -423,12 +423,19 @@ async def test_a_dead_letter_driven_again_twice_has_the_effect_of_once(connectio
     await assert_audit_is_clean(connection)
 
 
-async def test_a_dead_letter_that_is_still_wrong_stays_with_its_new_reason(connection: asyncpg.Connection) -> None:
+async def test_a_dead_letter_that_is_still_wrong_keeps_its_first_reason_and_shows_the_newest(
+    connection: asyncpg.Connection,
+) -> None:
     await work(connection, [Partitions().broken("orders", "invalid")], Context(RULES))
     rows = [row async for row in drive(connection, RULES, await dead_letters.find(connection), dry_run=False)]
     assert [row["reason"] for row in rows] == ["not_json"]
     (letter,) = await dead_letters.find(connection)
-    assert (letter.reason, letter.redrives, letter.resolved_at) == ("not_json", 1, None)
+    assert (letter.reason, letter.newest_reason, letter.redrives, letter.resolved_at) == (
+        "invalid",
+        "not_json",
+        1,
+        None,
+    )
 
 
 async def test_a_cancel_and_its_order_that_meet_in_two_processes_are_both_honoured(

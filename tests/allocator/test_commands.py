@@ -16,10 +16,12 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from backorder_allocator import cli, telemetry
+from backorder_allocator import cli, dead_letters, telemetry
 from backorder_allocator.answers import suppliers
 from backorder_allocator.batches import Record, work
 from backorder_allocator.connections import SESSION
+from backorder_allocator.interventions import Asked
+from backorder_allocator.redriving import drive
 from tests.allocator.stored_shop import StoredShop, a_week, day
 from tests.allocator.strategies import START
 from tests.conftest import Databases
@@ -90,6 +92,11 @@ def week_url(postgres: Databases, migrated: str) -> str:
         headers = (("x", b"ada@example.org"),)
         record = Record("orders", 0, broken.offset, START, b"k", value.encode(), headers, broken.read)
         await work(connection, [record], shop.context, shop.now)
+        # Somebody tried it again already, in vain.
+        (letter,) = await dead_letters.find(connection)
+        asked = Asked("ada@ops-1", "shop-1 was mended")
+        async for _ in drive(connection, shop.context.rules, [letter], dry_run=False, asked=asked):
+            pass
         await connection.close()
 
     asyncio.run(live())
@@ -343,7 +350,8 @@ def test_a_dead_letter_is_shown_without_contact_data_unless_asked(says: Says) ->
 def test_a_redrive_says_what_became_of_each_and_fails_while_one_is_still_wrong(copied: Says) -> None:
     said = copied("dlq", "redrive", "--json")
     assert (said.code, [(row["outcome"], row["reason"]) for row in said.json]) == (1, [("dead_letter", "invalid")])
-    assert copied("dlq", "redrive", "999", "--json").code == 1
+    said = copied("dlq", "redrive", "999", "--json")
+    assert (said.code, said.json, "there is no dead letter 999" in said.err) == (1, [], True)
 
 
 def test_dead_letters_are_purged_by_age_once_they_are_published(copied: Says) -> None:

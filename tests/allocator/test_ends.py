@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from backorder_allocator import app, cli
 from backorder_allocator.output import as_json
-from backorder_allocator.redriving import masked
+from backorder_allocator.masking import masked
 from backorder_allocator.settings import load
 
 

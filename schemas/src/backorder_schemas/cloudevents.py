@@ -6,6 +6,8 @@ from typing import Any
 
 _SPECVERSION = ("ce_specversion", b"1.0")
 _CONTENT_TYPE = ("content-type", b"application/json")
+HEADERS_READ = frozenset({"content-type", "ce_type", "ce_id", "ce_traceparent", "traceparent"})
+"""The only headers that `decode` looks at. Whatever else a record has, it means the same without it."""
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 

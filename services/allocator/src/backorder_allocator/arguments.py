@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -40,6 +41,20 @@ def span(text: str) -> timedelta:
         raise ValueError(f"{text!r} is more than {MAX_DAYS} days")
     length = int(number) * UNITS[unit]
     return -length if sign else length
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """A moment as RFC 3339 with a zone, or as an age such as 2h: so long before now."""
+    with suppress(ValueError):
+        if SPAN.fullmatch(text):
+            age = span(text)
+            if age >= timedelta(0):
+                return now - age
+        else:
+            at = datetime.fromisoformat(text)
+            if at.tzinfo is not None:
+                return at
+    raise ValueError(f"{text!r} is not a time such as 2026-11-02T09:00:00Z, or an age such as 2h or 3d")
 
 
 def receipt(text: str) -> Receipt:

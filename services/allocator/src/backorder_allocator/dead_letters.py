@@ -3,8 +3,9 @@
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
@@ -12,6 +13,13 @@ from backorder_allocator.decision import LateLetter
 from backorder_allocator.statements import Connection, columns, run
 
 Headers = tuple[tuple[str, bytes | None], ...]
+
+PORTION_BYTES = 8 * 1024 * 1024
+"""So much of dead letters is held in memory at once, or one letter."""
+OUR_HEADERS = frozenset(
+    {"dlq.topic", "dlq.partition", "dlq.offset", "dlq.reason", "dlq.detail", "dlq.failed_at", "dlq.left_out"}
+)
+"""What a dead letter has on its topic beside its own headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +45,58 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetterRow:
-    """A kept dead letter."""
+class Facts:
+    """Where a kept record was, why it is refused, and what became of driving it again; nothing of what is in it."""
 
     dead_letter_id: int
     topic: str
     partition: int
     offset: int
+    topics_ago: int
+    """How often its topic was made again since: offsets of then mean other records now."""
     record_at: datetime
+    reason: str
+    """Of the first refusal, as on the topic."""
+    detail: str
+    failed_at: datetime
+    published: bool
+    redrives: int
+    redriven_at: datetime | None
+    newest_reason: str | None
+    """Of the last time it was driven again in vain."""
+    newest_detail: str | None
+    resolved_at: datetime | None
+    outcome: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow(Facts):
+    """A kept dead letter."""
+
     key: bytes | None
     value: bytes | None
     headers: Headers
-    reason: str
-    detail: str
-    failed_at: datetime
-    redrives: int
-    resolved_at: datetime | None
-    outcome: str | None
+
+
+FACTS = len(fields(Facts))
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which dead letters; None: whatever it is. `reasons`: the newest one counts."""
+
+    ids: Sequence[int] | None = None
+    reasons: Sequence[str] | None = None
+    topics: Sequence[str] | None = None
+    """Without prefix."""
+    since: datetime | None = None
+    until: datetime | None = None
+    resolved_too: bool = False
+
+    @property
+    def arguments(self) -> tuple[object, ...]:
+        """As the statements take them."""
+        return self.ids, self.reasons, self.topics, self.since, self.until, self.resolved_too
 
 
 async def keep(connection: Connection, refused: Iterable[Refused], now: datetime) -> None:
@@ -85,8 +128,9 @@ async def keep_late(connection: Connection, letters: Sequence[LateLetter], now: 
         await run(connection, "keep_late_letters", *columns(rows, 4), now)
 
 
-async def unpublished(connection: Connection, limit: int) -> list[DeadLetterRow]:
-    return [_row(row) for row in await run(connection, "dead_letters_to_publish", limit)]
+async def unpublished(connection: Connection, limit: int, most_bytes: int = PORTION_BYTES) -> list[DeadLetterRow]:
+    """The oldest, no more once their values have `most_bytes`."""
+    return [_row(row) for row in await run(connection, "dead_letters_to_publish", limit, most_bytes)]
 
 
 async def mark_published(connection: Connection, ids: Sequence[int], relay_epoch: int) -> None:
@@ -95,14 +139,15 @@ async def mark_published(connection: Connection, ids: Sequence[int], relay_epoch
 
 async def find(
     connection: Connection,
+    which: Which = Which(),
     *,
-    dead_letter_id: int | None = None,
-    reason: str | None = None,
-    resolved_too: bool = False,
-    limit: int = 1000,
+    after: int = 0,
+    limit: int = 100,
+    most_bytes: int = PORTION_BYTES,
 ) -> list[DeadLetterRow]:
-    """Dead letters, oldest first."""
-    return [_row(row) for row in await run(connection, "dead_letters_by", dead_letter_id, reason, resolved_too, limit)]
+    """The oldest dead letters with a higher id than `after`: a portion that fits into memory."""
+    rows = await run(connection, "find_dead_letters", *which.arguments, after, limit, most_bytes)
+    return [_row(row) for row in rows]
 
 
 async def lock_unresolved(connection: Connection, dead_letter_id: int) -> bool:
@@ -112,20 +157,31 @@ async def lock_unresolved(connection: Connection, dead_letter_id: int) -> bool:
 
 
 async def note_redrive(
-    connection: Connection,
-    dead_letter_id: int,
-    resolved_at: datetime | None,
-    outcome: str,
-    reason: str | None = None,
-    detail: str | None = None,
+    connection: Connection, dead_letter_id: int, now: datetime, outcome: str, reason: str, detail: str
 ) -> None:
-    detail = None if detail is None else storable(detail)
-    await run(connection, "note_redrive", dead_letter_id, resolved_at, outcome, reason, detail)
+    """What driving it again came to. Unless the outcome is dead_letter it is resolved."""
+    refused = outcome == "dead_letter"
+    why = (reason, storable(detail)) if refused else (None, None)
+    await run(connection, "note_redrive", dead_letter_id, now, not refused, outcome, *why)
 
 
-async def purge(connection: Connection, before: datetime) -> int:
-    """Forget those that failed before this moment, and how many they were. What was not published yet is kept."""
-    return int((await run(connection, "purge_dead_letters", before))[0]["purged"])
+async def purge(connection: Connection, before: datetime, limit: int) -> tuple[int, int]:
+    """Forget the oldest of those that failed before this moment; what was not published yet is kept.
+
+    Gives how many went, and how many of them nobody had resolved.
+    """
+    row = (await run(connection, "purge_dead_letters", before, limit))[0]
+    return row["purged"], row["unresolved"]
+
+
+def headers_to_publish(headers: Headers) -> Headers:
+    """The original headers without those that have names of ours.
+
+    A record that somebody took from a .dlq topic and sent again brings them along. What is said now must be the only
+    thing said, for a reader that takes the first of a name as for one that takes the last; and a record that goes round
+    must not grow. The database keeps all of them.
+    """
+    return tuple((name, value) for name, value in headers if name not in OUR_HEADERS)
 
 
 def storable(text: str) -> str:
@@ -142,21 +198,16 @@ def _array(items: Iterable[bytes | None]) -> str:
     return json.dumps([None if item is None else b64encode(item).decode("ascii") for item in items])
 
 
+def facts(row: asyncpg.Record) -> Facts:
+    return Facts(*_facts(row))
+
+
+def _facts(row: asyncpg.Record) -> tuple[Any, ...]:
+    """The columns of every statement that reads dead letters, in this order."""
+    return tuple(row)[:FACTS]
+
+
 def _row(row: asyncpg.Record) -> DeadLetterRow:
     names = (name.decode("utf-8", "surrogatepass") for name in row["header_names"])
-    return DeadLetterRow(
-        row["dead_letter_id"],
-        row["topic"],
-        row["partition"],
-        row["record_offset"],
-        row["record_at"],
-        row["key"],
-        row["value"],
-        tuple(zip(names, row["header_values"], strict=True)),
-        row["reason"],
-        row["detail"],
-        row["failed_at"],
-        row["redrives"],
-        row["resolved_at"],
-        row["outcome"],
-    )
+    headers = tuple(zip(names, row["header_values"], strict=True))
+    return DeadLetterRow(*_facts(row), key=row["key"], value=row["value"], headers=headers)

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +36,35 @@ def show_table(rows: Sequence[dict[str, Any]], *, json: bool, title: str | None 
         # Text, so that a SKU such as [red] is not taken for markup.
         table.add_row(*(Text(_cell(value)) for value in row.values()))
     Console().print(table)
+
+
+class Streamed:
+    """Rows with the same keys, printed as they come: there may be more than memory holds, and people like to watch."""
+
+    def __init__(self, *, json: bool) -> None:
+        self.json = json
+        self.rows = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def add(self, row: dict[str, Any]) -> None:
+        if self.json:
+            text = json.dumps(row, default=_plain, ensure_ascii=False)
+            text = ("[" if self.rows == 0 else ",\n ") + text
+        elif sys.stdout.isatty():
+            text = "  ".join(_cell(value) for value in row.values() if value not in {None, ""}) + "\n"
+        else:
+            head = "\t".join(row) + "\n" if self.rows == 0 else ""
+            text = head + "\t".join(_cell(value) for value in row.values()) + "\n"
+        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        sys.stdout.flush()
+        self.rows += 1
+
+    def __exit__(self, *_: object) -> None:
+        # Also where the rest could not be done: what was printed is whole.
+        if self.json:
+            sys.stdout.write("]\n" if self.rows else "[]\n")
 
 
 def _cell(value: object) -> str:

@@ -1,132 +1,144 @@
-"""`dlq`: what could not be used, shown with care, and driven again through the service's own transaction."""
+"""Dead letters driven again through the service's own transaction, one by one and not faster than asked."""
 
-import json as json_module
-import re
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import random
+from time import monotonic
 from typing import Any
 
-from backorder_allocator import store
-from backorder_allocator.batches import Record, redrive
-from backorder_allocator.dead_letters import DeadLetterRow
-from backorder_allocator.decision import Input, Message, Rules
+import asyncpg
+
+from backorder_allocator import batches, dead_letter_reports, dead_letters, store
+from backorder_allocator.batches import Record
+from backorder_allocator.dead_letters import DeadLetterRow, Which
+from backorder_allocator.decision import Input, Message, Outcome, Rules
+from backorder_allocator.intake import DATA_ERRORS, refused
+from backorder_allocator.interventions import Asked
 from backorder_allocator.loading import Context
 from backorder_allocator.statements import Connection
 from backorder_schemas import DeadLetter, decode
+from backorder_schemas.cloudevents import HEADERS_READ
 
-STRUCTURE = frozenset(
-    {
-        "type",
-        "id",
-        "occurred_at",
-        "order_id",
-        "placed_at",
-        "currency",
-        "line_no",
-        "sku",
-        "location",
-        "quantity",
-        "unit_price",
-    }
-    | {"receipt_id", "supply_id", "adjustment_id", "count_id", "delta", "counted", "delivery", "by", "segment"}
-    | {"accepts_backorder", "locale", "timezone", "customer_id", "specversion", "source", "subject", "time"}
-    | {"revision", "expected_at", "backorders", "waiting_limit", "max_wait_days", "safety_stock", "low_stock_at"}
-    | {"release_at", "default_lead_time_days", "shipment_id", "delivered_at"}
+ANOTHER_STOOD_IN_THE_WAY = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
 )
-"""Fields whose values are shown unmasked; everything else may hold an address."""
-MASK = "***"
-SHOWN = ("ce_", "content-type")
-ADDRESS = re.compile(r"@|^\+[0-9]{6}")
-"""A mail address or a phone number is masked wherever somebody put it."""
+TRIES = 10
+"""Of one letter, where another transaction stands in the way."""
+RESOLVED_BEFORE = "resolved before"
 
 
-def summary(letter: DeadLetterRow) -> dict[str, Any]:
-    """One row of `dlq list`."""
-    return {
-        "id": letter.dead_letter_id,
-        "topic": letter.topic,
-        "partition": letter.partition,
-        "offset": letter.offset,
-        "reason": letter.reason,
-        "detail": letter.detail,
-        "failed_at": letter.failed_at,
-        "redrives": letter.redrives,
-        "resolved_at": letter.resolved_at,
-        "outcome": letter.outcome,
-    }
+@dataclass(slots=True)
+class Pace:
+    """So many a second at most, evenly; 0: as fast as it goes. What is downstream is not flooded."""
+
+    per_second: float
+    free_at: float = 0.0
+    """When the next one may begin (monotonic)."""
+
+    async def step(self) -> None:
+        if not self.per_second:
+            return
+        wait = self.free_at - monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        self.free_at = max(self.free_at, monotonic()) + 1 / self.per_second
 
 
-def shown(letter: DeadLetterRow, *, unmasked: bool) -> dict[str, Any]:
-    """A whole dead letter. Values that may be contact data are masked unless asked for."""
-    return summary(letter) | {
-        "record_at": letter.record_at,
-        "key": _text(letter.key) if unmasked else _unless_address(_text(letter.key)),
-        "headers": [
-            [name, _text(value) if unmasked else _unless_address(_text(value)) if name.startswith(SHOWN) else MASK]
-            for name, value in letter.headers
-        ],
-        "value": _text(letter.value) if unmasked else masked(letter.value),
-    }
+async def drive_all(
+    connection: Connection,
+    rules: Rules,
+    which: Which,
+    *,
+    dry_run: bool,
+    pace: Pace,
+    limit: int | None = None,
+    asked: Asked | None = None,
+) -> AsyncIterator[dict[str, Any]]:
+    """Drive all of these again, oldest first, a portion in memory at a time; gives what became of each.
 
-
-def masked(value: bytes | None) -> Any:
-    """A message with only its structure readable; what is not JSON shows its length alone."""
-    if value is None:
-        return None
-    try:
-        # NaN and Infinity, which JSON has not, are shown as texts.
-        return _mask(json_module.loads(value, parse_constant=str))
-    except (ValueError, RecursionError):
-        return f"{MASK} ({len(value)} bytes that are not JSON)"
-
-
-def _mask(content: Any) -> Any:
-    match content:
-        case dict():
-            return {
-                _unless_address(name): _unless_address(each)
-                if name in STRUCTURE and not isinstance(each, dict | list)
-                else _mask(each)
-                for name, each in content.items()
-            }
-        case list():
-            return [_mask(each) for each in content]
-        case None | bool():
-            return content
-        case _:
-            return MASK
-
-
-def _unless_address(content: Any) -> Any:
-    return MASK if isinstance(content, str) and ADDRESS.search(content) else content
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")
+    Those that come meanwhile are left for the next time. What is refused again stays, and is not met twice.
+    """
+    last = await dead_letter_reports.newest(connection)
+    after, done = 0, 0
+    while limit is None or done < limit:
+        most = 100 if limit is None else min(100, limit - done)
+        letters = await dead_letters.find(connection, which, after=after, limit=most)
+        letters = [letter for letter in letters if letter.dead_letter_id <= last]
+        if not letters:
+            return
+        async for row in drive(connection, rules, letters, dry_run=dry_run, pace=pace, asked=asked):
+            yield row
+        after, done = letters[-1].dead_letter_id, done + len(letters)
 
 
 async def drive(
-    connection: Connection, rules: Rules, letters: list[DeadLetterRow], *, dry_run: bool
+    connection: Connection,
+    rules: Rules,
+    letters: Sequence[DeadLetterRow],
+    *,
+    dry_run: bool,
+    pace: Pace | None = None,
+    asked: Asked | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
-    """Drive dead letters again, oldest first; gives what became of each. Twice has the effect of once."""
+    """Drive dead letters again, oldest first; gives what became of each. Twice has the effect of once.
+
+    With `dry_run` what would become of it now, each by itself; nothing is changed.
+    """
     # What is only tried gets no entry in the journal, which would name the rules.
     rules_id = None if dry_run else await store.register_rules(connection, rules)
     context = Context(rules, await store.read_epoch(connection), rules_id)
     for letter in letters:
-        outcome = await redrive(
-            connection, letter.dead_letter_id, record_of(letter), context, datetime.now(UTC), dry_run=dry_run
-        )
-        yield {
-            "id": letter.dead_letter_id,
-            "outcome": "resolved before" if outcome is None else outcome.kind,
-            "reason": "" if outcome is None else outcome.reason,
-            "detail": "" if outcome is None else outcome.detail,
-        }
+        if pace is not None:
+            await pace.step()
+        if letter.resolved_at is not None:
+            yield _row(letter, None)
+            continue
+        record = record_of(letter)
+        try:
+            outcome = await _patiently(connection, letter, record, context, dry_run, asked)
+        except DATA_ERRORS as error:
+            # As in a batch: the message that holds a value which can't be stored is what is wrong.
+            outcome = await _patiently(connection, letter, refused(record, error), context, dry_run, asked)
+        yield _row(letter, outcome)
+
+
+async def _patiently(
+    connection: Connection, letter: DeadLetterRow, record: Record, context: Context, dry_run: bool, asked: Asked | None
+) -> Outcome | None:
+    """Once more, where another transaction stood in the way: the service works on meanwhile."""
+    for tried in range(1, TRIES + 1):
+        now = datetime.now(UTC)
+        try:
+            if dry_run:
+                return await batches.try_redrive(connection, letter.dead_letter_id, record, context, now)
+            return await batches.redrive(
+                connection, letter.dead_letter_id, record, context, now, topics_ago=letter.topics_ago, asked=asked
+            )
+        except ANOTHER_STOOD_IN_THE_WAY:
+            if tried == TRIES:
+                raise
+            await asyncio.sleep(0.05 * tried * (0.5 + random()))  # noqa: S311
+    raise AssertionError("the last try returns or raises")
+
+
+def _row(letter: DeadLetterRow, outcome: Outcome | None) -> dict[str, Any]:
+    return {
+        "id": letter.dead_letter_id,
+        "topic": letter.topic,
+        "outcome": RESOLVED_BEFORE if outcome is None else outcome.kind,
+        "reason": "" if outcome is None else outcome.reason,
+        "detail": "" if outcome is None else outcome.detail,
+    }
 
 
 def record_of(letter: DeadLetterRow) -> Record:
-    """The record as it was read, decoded with today's codec."""
-    decoded = decode(letter.topic, letter.key, letter.value, letter.headers)
+    """The record as it was read, decoded with today's codec from its bytes and the headers that have a meaning."""
+    meant = [header for header in letter.headers if header[0] in HEADERS_READ]
+    decoded = decode(letter.topic, letter.key, letter.value, meant)
     read: Input | DeadLetter
     if isinstance(decoded, DeadLetter):
         read = decoded

@@ -31,15 +31,16 @@ from backorder_allocator import (
 )
 from backorder_allocator.batches import Record
 from backorder_allocator.comparing import Comparison
+from backorder_allocator.dead_letters import Which
 from backorder_allocator.decision import Rules
 from backorder_allocator.errors import ConfigurationError, NotReadyError
 from backorder_allocator.intake import DATA_ERRORS, refused
 from backorder_allocator.loading import Context
+from backorder_allocator.remembering import PartitionKey
 from backorder_allocator.rereading import kafka_records
 from backorder_allocator.settings import Settings
 from backorder_allocator.state import PoolKey
 from backorder_allocator.statements import Connection, Rows, run
-from backorder_allocator.store import PartitionKey
 from backorder_allocator.timers import timer_of
 
 log = telemetry.logger(__name__)
@@ -199,12 +200,26 @@ class Replay:
 
     async def redrive(self, entry: Entry) -> None:
         place = entry.what
-        rows = await run(self.target, "replay_letter", place["topic"], place["partition"], place["offset"])
+        topics_ago = place.get("topics_ago", 0)
+        where = (place["topic"], place["partition"], place["offset"], topics_ago)
+        rows = await run(self.target, "replay_letter", *where)
         if not rows:
             raise NotRepeatedError(f"{entry.words}: its record is no dead letter when it is repeated")
-        (letter,) = await dead_letters.find(self.target, dead_letter_id=rows[0]["dead_letter_id"], resolved_too=True)
+        which = Which(ids=[rows[0]["dead_letter_id"]], resolved_too=True)
+        (letter,) = await dead_letters.find(self.target, which)
+        drive = partial(
+            batches.redrive,
+            self.target,
+            letter.dead_letter_id,
+            context=self.context,
+            now=entry.at,
+            topics_ago=topics_ago,
+        )
         record = redriving.record_of(letter)
-        await batches.redrive(self.target, letter.dead_letter_id, record, self.context, entry.at, dry_run=False)
+        try:
+            await drive(record)
+        except DATA_ERRORS as error:
+            await drive(refused(record, error))
 
 
 async def replay(

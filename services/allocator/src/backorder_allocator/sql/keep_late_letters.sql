@@ -13,4 +13,4 @@ SELECT topic, partition, record_offset, record_at, key, value, header_names, hea
 FROM taken ORDER BY batch_id, ordinal
 ON CONFLICT (topic, partition, record_offset, topics_ago) DO UPDATE
 SET reason = excluded.reason, detail = excluded.detail, failed_at = excluded.failed_at, published = false, redrives = 0,
-    resolved_at = NULL, outcome = NULL
+    redriven_at = NULL, newest_reason = NULL, newest_detail = NULL, resolved_at = NULL, outcome = NULL

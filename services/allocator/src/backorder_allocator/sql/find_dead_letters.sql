@@ -1,0 +1,21 @@
+-- Dead letters with their bytes, oldest first: a portion that fits into memory, at least one where there are any. No lock.
+-- $1 ids or null, $2 reasons (the newest counts) or null, $3 topics without prefix or null, $4 failed from this moment on or null,
+-- $5 failed before this moment or null, $6 also those that were resolved, $7 with a higher id than this, $8 how many at most,
+-- $9 no more once their values have so many bytes.
+SELECT d.dead_letter_id, topic, partition, record_offset, topics_ago, record_at, reason, detail, failed_at, published, redrives,
+       redriven_at, newest_reason, newest_detail, resolved_at, outcome, key, value, header_names, header_values
+FROM dead_letters d
+JOIN (
+    SELECT dead_letter_id, sum(bytes) OVER (ORDER BY dead_letter_id) - bytes AS bytes_before
+    FROM (
+        SELECT dead_letter_id, coalesce(octet_length(value), 0) AS bytes
+        FROM dead_letters
+        WHERE ($1::bigint[] IS NULL OR dead_letter_id = ANY ($1)) AND ($2::text[] IS NULL OR coalesce(newest_reason, reason) = ANY ($2))
+          AND ($3::text[] IS NULL OR topic = ANY ($3)) AND ($4::timestamptz IS NULL OR failed_at >= $4)
+          AND ($5::timestamptz IS NULL OR failed_at < $5) AND ($6::boolean OR resolved_at IS NULL) AND dead_letter_id > $7::bigint
+        ORDER BY dead_letter_id
+        LIMIT $8::integer
+    ) AS next
+) AS portion USING (dead_letter_id)
+WHERE bytes_before < $9::bigint
+ORDER BY d.dead_letter_id

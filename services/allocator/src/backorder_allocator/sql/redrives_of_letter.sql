@@ -1,0 +1,4 @@
+-- Who drove a dead letter again, when, why, and what came of it, oldest first. $1 id.
+SELECT at, by, why, detail FROM interventions
+WHERE what = 'dead_letter_redriven' AND (detail ->> 'dead_letter_id')::bigint = $1
+ORDER BY intervention_id
