@@ -22,6 +22,7 @@ from backorder_notifier.health import Health
 from backorder_notifier.housekeeping import House, keep_house
 from backorder_notifier.intake import Report
 from backorder_notifier.providers import build_providers
+from backorder_notifier.pulse import Pulse
 from backorder_notifier.reading import Reader
 from backorder_notifier.relay import Relay
 from backorder_notifier.rendering import load_templates
@@ -34,6 +35,7 @@ from backorder_notifier.telemetry import configure_logging, logger
 from backorder_notifier.teller import TellReport
 from backorder_notifier.teller_loop import Teller
 from backorder_notifier.unsubscribing import with_unsubscribing
+from backorder_notifier.watching import watch
 from backorder_notifier.web import build_app, build_server, listen
 
 log = logger("app")
@@ -55,16 +57,20 @@ class Parts:
     relay: Relay
     house: House
 
+    @property
+    def pulses(self) -> list[Pulse]:
+        return [self.teller.pulse, *self.sending.pulses, self.relay.pulse, self.house.pulse]
+
 
 async def run(settings: Settings, clock: Clock = system_clock) -> None:
     """Read, tell, send and publish until SIGTERM or SIGINT; then finish what is in hand. Raises ConfigurationError."""
-    configure_logging(settings.log_level)
     stop = asyncio.Event()
     _stop_on_signals(stop)
+    configure_logging(settings.log_level)
     # No connection yet: /livez and /readyz answer while the database is away.
     async with _pool(settings) as pool:
         parts = _wire(settings, pool, clock)
-        health = Health(pool, parts.reader)
+        health = Health(pool, parts.reader, parts.pulses)
         socket = listen(settings.http_host, settings.http_port)
         documented = describe_topics(settings.bootstrap_servers, settings.topic_prefix)
         pages = with_unsubscribing(
@@ -81,10 +87,14 @@ async def run(settings: Settings, clock: Clock = system_clock) -> None:
             await _unless(stop, ready_database(pool))
             await _unless(stop, ready_topics(settings.bootstrap_servers, settings.topic_prefix))
             if not stop.is_set():
-                await _work(parts, health, stop, settings.topic_prefix)
+                await _work(parts, health, stop, settings.topic_prefix, serving)
+        except BaseException:
+            # It ends with a failure, and does end: whatever hangs meanwhile, nobody may take it for one that works.
+            _end_at_last(1)
+            raise
         finally:
             server.should_exit = True
-            await serving
+            await asyncio.gather(serving, return_exceptions=True)
             socket.close()
     log.info("stopped")
 
@@ -122,7 +132,7 @@ def _wire(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> Parts:
     return Parts(build_broker(servers, prefix, reader), reader, teller, sending, relay, house)
 
 
-async def _work(parts: Parts, health: Health, stop: asyncio.Event, prefix: str) -> None:
+async def _work(parts: Parts, health: Health, stop: asyncio.Event, prefix: str, serving: asyncio.Task[None]) -> None:
     work = {
         name: asyncio.create_task(part, name=name)
         for name, part in {
@@ -132,17 +142,26 @@ async def _work(parts: Parts, health: Health, stop: asyncio.Event, prefix: str) 
             "housekeeping": keep_house(parts.house),
         }.items()
     }
+    reading = asyncio.create_task(_read(parts, health, prefix), name="reading")
+    serving.set_name("http")
     try:
-        await _unless(stop, started(parts.broker))
-        health.started = True
-        log.info("started", prefix=prefix)
-        # What lives now lives for long: the collector need not look at it again.
-        gc.collect()
-        gc.freeze()
-        await _first_of(stop, list(work.values()))
+        await _first_of(stop, [*work.values(), reading, serving])
     finally:
         health.stopping = True
+        reading.cancel()
+        await asyncio.wait({reading}, timeout=_STOP_SECONDS)
         await _stop(parts, work)
+
+
+async def _read(parts: Parts, health: Health, prefix: str) -> None:
+    """Until cancelled. Raises when it ended otherwise."""
+    await started(parts.broker)
+    health.started = True
+    log.info("started", prefix=prefix)
+    # What lives now lives for long: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    await watch(parts.broker, parts.reader)
 
 
 @contextlib.asynccontextmanager
@@ -171,9 +190,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     def stopping(_number: int, _frame: FrameType | None) -> None:
         if not asked.is_set():
             asked.set()
-            last_resort = threading.Timer(_AT_LAST_SECONDS, _end)
-            last_resort.daemon = True
-            last_resort.start()
+            _end_at_last(0)
             with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
                 loop.call_soon_threadsafe(stop.set)
 
@@ -181,10 +198,19 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         signal.signal(number, stopping)
 
 
-def _end() -> None:
-    """Nothing is lost by it: positions, decisions and leases are in the database, and locks end with the connection."""
-    log.warning("ended_before_all_was_closed")
-    os._exit(0)
+def _end_at_last(code: int) -> None:
+    """The process ends in time, whatever hangs.
+
+    Nothing is lost by it: positions, decisions and leases are in the database, and locks end with the connection.
+    """
+
+    def end() -> None:
+        log.warning("ended_before_all_was_closed")
+        os._exit(code)
+
+    last_resort = threading.Timer(_AT_LAST_SECONDS, end)
+    last_resort.daemon = True
+    last_resort.start()
 
 
 async def _stop(parts: Parts, work: dict[str, asyncio.Task[None]]) -> None:
@@ -234,5 +260,7 @@ async def _first_of(stop: asyncio.Event, work: list[asyncio.Task[None]]) -> None
     stopping.cancel()
     for task in done - {stopping}:
         error = None if task.cancelled() else task.exception()
+        if isinstance(error, NotifierError):
+            raise error
         log.error("part_ended", part=task.get_name(), **(describe(error) if error else {}))
         raise NotifierError(f"{task.get_name()} ended, which it never should; see the log")

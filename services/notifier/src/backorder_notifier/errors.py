@@ -32,15 +32,17 @@ class UnreachableError(NotifierError):
 NOT_READY = (
     OSError,
     TimeoutError,
+    EOFError,  # a stream that ended in the middle of an answer
     InterfaceError,
     InternalClientError,  # what the driver says of a connection that was cut while it was idle
-    asyncpg.PostgresConnectionError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.ObjectNotInPrerequisiteStateError,
-    asyncpg.InvalidTransactionStateError,
-    asyncpg.PostgresSystemError,
+    asyncpg.PostgresConnectionError,  # 08
+    asyncpg.TransactionRollbackError,  # 40: deadlock, serialization
+    asyncpg.InsufficientResourcesError,  # 53: too many connections, out of memory, disk full (until there is space)
+    asyncpg.OperatorInterventionError,  # 57: shutdown, crash, starting up, statement timeout, cancelled
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55: lock timeout
+    asyncpg.InvalidTransactionStateError,  # 25: read-only after a failover, idle for too long, failed transaction
+    asyncpg.PostgresSystemError,  # 58: I/O
+    asyncpg.InvalidCachedStatementError,  # a migration came meanwhile: the next try prepares it anew
     KafkaError,
 )
 

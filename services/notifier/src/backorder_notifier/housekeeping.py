@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -13,11 +13,12 @@ import asyncpg
 from backorder_notifier import store, told_store
 from backorder_notifier.clock import Clock
 from backorder_notifier.counting import count_and_log
-from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.intake import Report, give_up_waiting
 from backorder_notifier.policy import Policy
 from backorder_notifier.privacy import purge
+from backorder_notifier.pulse import Pulse
 from backorder_notifier.reading import Reader
+from backorder_notifier.statements import borrowed
 from backorder_notifier.telemetry import DELIVERIES, OLDEST_DUE_SECONDS, PENDING, UNPUBLISHED, logger
 
 log = logger("housekeeping")
@@ -42,6 +43,7 @@ class House:
     woken: Callable[[], None]
     reader: Reader
     clock: Clock
+    pulse: Pulse = field(default_factory=lambda: Pulse("housekeeping"))
 
 
 async def keep_house(house: House) -> None:
@@ -54,23 +56,24 @@ async def keep_house(house: House) -> None:
             if time.monotonic() > purge_at:
                 await _purge(house, house.clock())
                 purge_at = time.monotonic() + _PURGE_SECONDS
+            house.pulse.succeeds()
         except Exception as error:
-            if not is_not_ready(error):
-                log.error("housekeeping_failed", **describe(error))
+            house.pulse.fails(log, "housekeeping_failed", error)
 
 
 async def _purge(house: House, now: datetime) -> None:
     """Orders that are over and older than anybody asks for."""
     orders = 0
-    async with house.pool.acquire() as connection:
+    async with borrowed(house.pool) as connection:
         while (purged := await purge(connection, now - house.keep, now)).orders:
             orders += purged.orders
+            house.pulse.turns()
     if orders:
         log.info("purged", orders=orders)
 
 
 async def _once(house: House, now: datetime) -> None:
-    async with house.pool.acquire() as connection:
+    async with borrowed(house.pool) as connection:
         report = await give_up_waiting(connection, now, house.gap_wait, house.policy)
         stale = await told_store.wake_stale_orders(connection, now, now - house.policy.stale_after, _STALE_AT_ONCE)
         waits = await store.backlog(connection)

@@ -20,14 +20,19 @@ from backorder_notifier.delivery_store import ClaimedRow
 from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.fail_points import reached
 from backorder_notifier.kinds import Channel
+from backorder_notifier.pulse import Pulse, complain, pause
 from backorder_notifier.settling import settle
+from backorder_notifier.statements import borrowed
 from backorder_notifier.telemetry import PROVIDER_UP, SEND_SECONDS, logger, timed
 
 log = logger("sending")
 
+_LONGEST_CLAIM_PAUSE: Final = 5.0
 _POLL_SECONDS: Final = 1.0  # other processes record deliveries too, and retries come due
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _LONGEST_RETRY_AFTER_SECONDS: Final = 3600.0  # whatever a provider asks for
+_LONGEST_SETTLE_PAUSE: Final = 2.0
+_LONGEST_BUG_PAUSE: Final = 30.0
 
 
 class Lane:
@@ -41,6 +46,7 @@ class Lane:
         self._provider = provider
         self._settled = settled
         self._clock = clock
+        self.pulse = Pulse(f"sending {channel}")
         self.work = asyncio.Event()
         self._stopping = asyncio.Event()
         self._in_hand: dict[UUID, ClaimedRow] = {}
@@ -48,6 +54,7 @@ class Lane:
         self._tries: set[asyncio.Task[Answer]] = set()
         self._pauses = 0
         self._paused_until = 0.0
+        self._not_settled: set[UUID] = set()  # by a bug: their slots stay taken
 
     def stop(self) -> None:
         """Claim no more."""
@@ -58,17 +65,21 @@ class Lane:
         """Until it is stopped and what is in flight is settled; what is not answered in `stop_after` seconds is cut."""
         renewing = asyncio.create_task(self._renew())
         try:
-            failures = 0
             while not self._stopping.is_set():
                 self.work.clear()
-                wait = _POLL_SECONDS
                 try:
                     wait = await self._claim()
-                    failures = 0
+                    if self._not_settled:
+                        self.pulse.turns()
+                    else:
+                        self.pulse.succeeds()
                 except Exception as error:
-                    failures += 1
-                    if failures in {1, 10} or failures % 100 == 0:
-                        log.warning("claiming_failed", channel=self._channel, tries=failures, **describe(error))
+                    self.pulse.fails(log, "claiming_failed", error, channel=self._channel)
+                    wait = self.pulse.pause(_LONGEST_CLAIM_PAUSE)
+                    if not self._stopping.is_set():
+                        self.work.clear()  # that there is work doesn't make the world ready
+                if renewing.done():
+                    renewing.result()  # raises
                 await self._sleep(wait)
             await self._finish(stop_after)
         finally:
@@ -106,45 +117,54 @@ class Lane:
         if most < 1:
             return _POLL_SECONDS
         now, began = self._clock(), time.monotonic()
-        async with self._pool.acquire() as connection:
+        async with borrowed(self._pool) as connection:
             claimed = await claim(connection, self._channel, self._provider, now, most)
-            # Taken so slowly (a lock, a process that stood still) that another may have it by now, and may have sent
-            # something newer since: not begun.
-            is_late = time.monotonic() - began > self._provider.patience.lease.total_seconds() / 2
-            if self._stopping.is_set() or is_late:
+            if not claimed.is_empty:
+                reached("sending.claimed")
+            if self._stopping.is_set() or self._is_late(began):
                 await delivery_store.unclaim(connection, [*claimed.rows, *(row for row, _ in claimed.withheld)], now)
                 return 0
         for row in claimed.rows:
-            self._begin(row, None)
+            self._begin(row, None, began)
         for row, reason in claimed.withheld:
-            self._begin(row, Answer("never", reason, tried=False))
+            self._begin(row, Answer("never", reason, tried=False), began)
         if claimed.wait is not None:
             return min(claimed.wait.total_seconds(), _POLL_SECONDS)
         return _POLL_SECONDS if claimed.is_empty else 0
 
-    def _begin(self, row: ClaimedRow, answer: Answer | None) -> None:
+    def _is_late(self, began: float) -> bool:
+        """Taken so slowly (a lock, a process that stood still) that another may have it by now, and may have sent
+        something newer since: not to be begun."""
+        return time.monotonic() - began > self._provider.patience.lease.total_seconds() / 2
+
+    def _begin(self, row: ClaimedRow, answer: Answer | None, began: float) -> None:
         if row.delivery_id in self._in_hand:
             # Its lease ended while we still try to note down that it was sent: not to be sent again.
             return
         self._in_hand[row.delivery_id] = row
-        task = asyncio.create_task(self._deliver(row, answer))
+        task = asyncio.create_task(self._deliver(row, answer, began))
         self._in_flight.add(task)
         task.add_done_callback(lambda task: self._landed(task, row.delivery_id))
 
     def _landed(self, task: asyncio.Task[None], delivery_id: UUID) -> None:
         self._in_flight.discard(task)
         del self._in_hand[delivery_id]
+        self._not_settled.discard(delivery_id)
         self.work.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # The lease ends by itself, and the delivery is tried again.
-            log.error("delivery_failed_unexpectedly", **describe(error))
+        # The lease ends by itself, and the delivery is tried again.
+        if task.cancelled():
+            log.warning("delivery_cancelled", delivery_id=str(delivery_id))
+        elif (error := task.exception()) is not None:
+            log.error("delivery_failed_unexpectedly", delivery_id=str(delivery_id), **describe(error))
 
-    async def _deliver(self, row: ClaimedRow, answer: Answer | None) -> None:
+    async def _deliver(self, row: ClaimedRow, answer: Answer | None, began: float) -> None:
         tried_at = self._clock()
         if answer is None:
+            if self._is_late(began):
+                log.warning("taken_too_slowly", delivery_id=str(row.delivery_id))
+                return  # as a sender that was lost: its lease ends by itself
             with timed(SEND_SECONDS.labels(self._channel)):
                 answer = await self._try(row, tried_at)
-            reached("sending.before_mark")
             self._note_provider(answer)
         await self._settle(row, answer, tried_at)
 
@@ -177,21 +197,33 @@ class Lane:
     async def _settle(self, row: ClaimedRow, answer: Answer, tried_at: datetime) -> None:
         """Write down what became of it. While the database is away, keeps trying until the lease is over.
 
-        That it was sent is known only here: forgotten, it would be sent again. So this is tried until it is noted.
+        That it was sent, or may have been, is known only here: forgotten, it would be sent again. So this is tried
+        until it is noted, be it that a bug has to be mended first: a customer who gets the same mail every minute is
+        worse than a lane that stands still.
         """
         deadline = time.monotonic() + self._provider.patience.lease.total_seconds()
-        pause = 0.2
+        failures = 0
         while True:
             try:
-                async with self._pool.acquire() as connection:
+                reached("sending.before_mark")
+                async with borrowed(self._pool) as connection:
                     settled = await settle(
                         connection, row, answer, self._provider.patience, tried_at=tried_at, now=self._clock()
                     )
+                reached("sending.marked")
             except Exception as error:
-                if not is_not_ready(error) or (answer.verdict != "sent" and time.monotonic() + pause > deadline):
+                failures += 1
+                is_bug = not is_not_ready(error)
+                wait = pause(failures, _LONGEST_BUG_PAUSE if is_bug else _LONGEST_SETTLE_PAUSE)
+                if answer.verdict not in {"sent", "ambiguous"} and time.monotonic() + wait > deadline:
                     raise
-                await asyncio.sleep(pause)
-                pause = min(2.0, pause * 2)
+                if is_bug:
+                    self._not_settled.add(row.delivery_id)
+                    self.pulse.fails(log, "settling_failed", error, delivery_id=str(row.delivery_id))
+                else:
+                    # A line for each that is in flight, which are few.
+                    complain(log, "settling_waits", failures, error, delivery_id=str(row.delivery_id))
+                await asyncio.sleep(wait)
             else:
                 if settled in {"accepted", "ended"}:
                     self._settled()
@@ -200,12 +232,15 @@ class Lane:
     async def _renew(self) -> None:
         """What is in hand stays ours: a try may last longer than a lease, where a server thinks about a mail."""
         lease = self._provider.patience.lease
+        failures = 0
         while True:
             await asyncio.sleep(lease.total_seconds() / 3)
             if not self._in_hand:
                 continue
             try:
-                async with self._pool.acquire() as connection:
+                async with borrowed(self._pool) as connection:
                     await delivery_store.renew_leases(connection, self._in_hand.values(), self._clock() + lease)
+                failures = 0
             except Exception as error:
-                log.warning("leases_not_renewed", channel=self._channel, **describe(error))
+                failures += 1
+                complain(log, "leases_not_renewed", failures, error, channel=self._channel)

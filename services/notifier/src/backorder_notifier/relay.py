@@ -1,7 +1,7 @@
 """Publishes outcomes and dead letters, in the order in which they were committed. One process at a time does it."""
 
 import asyncio
-import random
+import time
 from collections.abc import Awaitable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,7 +14,9 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from backorder_notifier import store
 from backorder_notifier.errors import describe
 from backorder_notifier.fail_points import reached
+from backorder_notifier.pulse import Pulse
 from backorder_notifier.rows import DeadLetterRow, Headers, OutboxRow
+from backorder_notifier.statements import borrowed
 from backorder_notifier.telemetry import PUBLISHED, logger
 
 log = logger("relay")
@@ -25,6 +27,8 @@ _PUBLISH_SECONDS: Final = 10.0  # well within the lease
 _BATCH: Final = 500
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # of dead letters, which may be 1 MiB each
 _POLL_SECONDS: Final = 1.0
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+_STOP_PRODUCER_SECONDS: Final = 2.0
 _LINGER_SECONDS: Final = 0.05  # what comes together is published together
 
 
@@ -35,6 +39,7 @@ class Relay:
         self._pool = pool
         self._servers = list(bootstrap_servers)
         self._prefix = prefix
+        self.pulse = Pulse("publishing")
         self._holder = uuid4()
         self._producer: AIOKafkaProducer | None = None
         self._work = asyncio.Event()
@@ -50,22 +55,21 @@ class Relay:
         self._work.set()
 
     async def run(self) -> None:
-        failures = 0
         while True:
             last_round = self._stopping
             self._work.clear()
             try:
                 busy = await self._round()
-                failures = 0
+                self.pulse.succeeds()
             except Exception as error:
                 # A producer that failed may be fenced or out of sequence: a new one starts clean.
                 await self._drop_producer()
-                failures += 1
-                if failures in {1, 10} or failures % 100 == 0:
-                    log.warning("publishing_failed", tries=failures, **describe(error))
+                self.pulse.fails(log, "publishing_failed", error)
                 if last_round:
                     break
-                await self._sleep(min(30.0, 0.5 * 2 ** min(failures, 10)) * random.uniform(0.8, 1.2))  # noqa: S311
+                if not self._stopping:
+                    self._work.clear()  # that there is work doesn't bring Kafka back
+                await self._sleep(self.pulse.pause(_LONGEST_PAUSE_SECONDS))
                 continue
             if last_round and not busy:
                 break
@@ -77,7 +81,8 @@ class Relay:
 
     async def _round(self) -> bool:
         """One batch of each. True: there may be more."""
-        async with self._pool.acquire() as connection:
+        began = time.monotonic()
+        async with borrowed(self._pool) as connection:
             now = datetime.now(UTC)
             epoch = await store.take_lease(connection, LEASE_NAME, self._holder, now, now + _LEASE)
             if epoch is None:
@@ -86,6 +91,9 @@ class Relay:
             letters = await store.unpublished_dead_letters(connection, _BATCH, _BATCH_BYTES)
         if not outcomes and not letters:
             return False
+        reached("relay.leased")
+        if time.monotonic() - began > (_LEASE.total_seconds() - _PUBLISH_SECONDS) / 2:
+            return True  # read so slowly (a process that stood still) that another may have published later ones
         # No connection is held while Kafka is waited for.
         await self._publish_outcomes(outcomes, epoch)
         await self._publish_letters(letters, epoch)
@@ -97,8 +105,9 @@ class Relay:
         topic = f"{self._prefix}notifications"
         await self._publish(topic, [(row.key, row.value, row.headers) for row in outcomes])
         reached("relay.before_forget")
-        async with self._pool.acquire() as connection:
+        async with borrowed(self._pool) as connection:
             await store.forget_outcomes(connection, [row.position for row in outcomes], self._holder, epoch)
+        reached("relay.forgotten")
 
     async def _publish_letters(self, letters: Sequence[DeadLetterRow], epoch: int) -> None:
         if not letters:
@@ -113,7 +122,8 @@ class Relay:
                     await self._publish(topic, [_as_record(letter)])
                 except MessageSizeTooLargeError:
                     log.error("dead_letter_too_large_to_publish", dead_letter_id=letter.dead_letter_id)
-        async with self._pool.acquire() as connection:
+        reached("dlq.acked")
+        async with borrowed(self._pool) as connection:
             ids = [letter.dead_letter_id for letter in letters]
             await store.mark_dead_letters_published(connection, ids, datetime.now(UTC), self._holder, epoch)
 
@@ -129,6 +139,7 @@ class Relay:
                 except KafkaError as error:
                     failed = error
                     break
+            reached("relay.sent")
             results = await asyncio.gather(*sends, return_exceptions=True)
         for result in (failed, *results):
             if isinstance(result, BaseException):
@@ -152,7 +163,7 @@ class Relay:
             try:
                 await producer.start()
             except BaseException:
-                await producer.stop()
+                await _stopped(producer)
                 raise
             self._producer = producer
         return self._producer
@@ -160,16 +171,12 @@ class Relay:
     async def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            try:
-                async with asyncio.timeout(2):
-                    await producer.stop()
-            except (KafkaError, OSError, TimeoutError):
-                pass
+            await _stopped(producer)
 
     async def _end(self) -> None:
         await self._drop_producer()
         try:
-            async with asyncio.timeout(2), self._pool.acquire() as connection:
+            async with asyncio.timeout(2), borrowed(self._pool) as connection:
                 await store.free_lease(connection, LEASE_NAME, self._holder, datetime.now(UTC))
         except Exception as error:
             log.warning("lease_not_freed", **describe(error))
@@ -180,6 +187,15 @@ class Relay:
                 await self._work.wait()
         except TimeoutError:
             pass
+
+
+async def _stopped(producer: AIOKafkaProducer) -> None:
+    """Close it, whatever state it is in. What it still holds is published again by the next one."""
+    try:
+        async with asyncio.timeout(_STOP_PRODUCER_SECONDS):
+            await producer.stop()
+    except Exception as error:
+        log.debug("producer_not_stopped", **describe(error))
 
 
 async def _enqueue(

@@ -14,8 +14,10 @@ from backorder_notifier.channel import Answer, Verdict
 from backorder_notifier.clock import Clock
 from backorder_notifier.delivering import Claim, Limits, Patience, Provider, claim, hand_over
 from backorder_notifier.delivery_store import ClaimedRow
+from backorder_notifier.errors import NotifierError
 from backorder_notifier.kinds import Channel
 from backorder_notifier.lane import Lane
+from backorder_notifier.pulse import Pulse
 from backorder_notifier.settling import settle
 from backorder_notifier.statements import Connection
 
@@ -37,6 +39,12 @@ class Sending:
     ) -> None:
         self._lanes = [Lane(pool, channel, provider, settled, clock) for channel, provider in providers.items()]
         self._stop_after = stop_after.total_seconds()
+        self._stopping = False
+
+    @property
+    def pulses(self) -> list[Pulse]:
+        """Of each lane."""
+        return [lane.pulse for lane in self._lanes]
 
     def poke(self) -> None:
         """Something is due."""
@@ -45,13 +53,24 @@ class Sending:
 
     def stop(self) -> None:
         """Claim no more. `run` returns when what is in flight is settled; what waits for an answer for long is cut."""
+        self._stopping = True
         for lane in self._lanes:
             lane.stop()
 
     async def run(self) -> None:
-        async with asyncio.TaskGroup() as lanes:
-            for lane in self._lanes:
-                lanes.create_task(lane.run(self._stop_after))
+        """Raises when a lane ends before it should. (A task group would go on without one that was cancelled.)"""
+        lanes = {asyncio.create_task(lane.run(self._stop_after)) for lane in self._lanes}
+        try:
+            running = lanes
+            while running:
+                ended, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in ended:
+                    task.result()
+                if not self._stopping:
+                    raise NotifierError("a lane ended, which it never should")
+        finally:
+            for task in lanes:
+                task.cancel()
 
 
 @dataclass(frozen=True, slots=True)

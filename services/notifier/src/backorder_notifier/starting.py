@@ -11,6 +11,7 @@ from faststream.kafka import KafkaBroker
 from backorder_notifier import migrate
 from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, describe, is_not_ready
 from backorder_notifier.intake import READS
+from backorder_notifier.statements import borrowed
 from backorder_notifier.telemetry import logger
 
 log = logger("starting")
@@ -41,7 +42,7 @@ async def _again(what: str, work: Callable[[], Awaitable[str | None]]) -> None:
 
 async def ready_database(pool: asyncpg.Pool) -> None:
     async def check() -> None:
-        async with pool.acquire() as connection:
+        async with borrowed(pool) as connection:
             await migrate.check(connection)
 
     await _again("database", check)

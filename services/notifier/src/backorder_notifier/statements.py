@@ -1,6 +1,7 @@
 """How SQL is run: by functions named as their files in sql/, in the modules called …store, and in reports."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -13,6 +14,7 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 STATEMENT_SECONDS = 10
 COMMAND_SECONDS = 15  # the client gives up after the server should have
+BORROW_SECONDS = 20  # for a connection of the pool, and for giving it back
 
 
 async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
@@ -33,6 +35,20 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
         },
     )
     return pool
+
+
+@asynccontextmanager
+async def borrowed(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """A connection of the pool. Every wait ends: for a free one, to a server that says nothing, to give it back.
+
+    After a failover connections may lead to a server that only lets us read, and would for ever: all are made anew.
+    """
+    try:
+        async with pool.acquire(timeout=BORROW_SECONDS) as connection:
+            yield connection
+    except asyncpg.ReadOnlySQLTransactionError:
+        await pool.expire_connections()
+        raise
 
 
 @cache

@@ -1,7 +1,6 @@
 """The teller of one process: rounds of deciding, as soon as an order's time comes. Several may run side by side."""
 
 import asyncio
-import random
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -10,10 +9,11 @@ import asyncpg
 
 from backorder_notifier import store, told_store
 from backorder_notifier.clock import Clock
-from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.policy import Policy
+from backorder_notifier.pulse import Pulse
+from backorder_notifier.statements import borrowed
 from backorder_notifier.telemetry import DECIDED, TELLING_SECONDS, logger, timed
-from backorder_notifier.teller import TellReport, tell_due
+from backorder_notifier.teller import LIMIT, TellReport, tell_due
 
 log = logger("teller")
 
@@ -40,6 +40,7 @@ class Teller:
         self._policy = policy
         self._clock = clock
         self._told = told
+        self.pulse = Pulse("telling")
         self._work = asyncio.Event()
         self._stopping = False
 
@@ -53,31 +54,29 @@ class Teller:
         self._work.set()
 
     async def run(self) -> None:
-        failures = 0
         while not self._stopping:
             self._work.clear()
             try:
                 pause = await self._round()
-                failures = 0
+                self.pulse.succeeds()
             except Exception as error:
-                failures += 1
-                if not is_not_ready(error):
-                    log.error("telling_stopped", tries=failures, **describe(error))
-                elif failures in {1, 10} or failures % 100 == 0:
-                    log.warning("not_ready", tries=failures, **describe(error))
-                pause = min(_LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
-                self._work.clear()  # a poke says that there is work, not that the world is ready
+                self.pulse.fails(log, "telling_stopped", error)
+                pause = self.pulse.pause(_LONGEST_PAUSE_SECONDS)
+                if not self._stopping:
+                    self._work.clear()  # a poke says that there is work, not that the world is ready
             await self._sleep(pause)
 
     async def _round(self) -> float:
         """Decide on what is due. Returns how long nothing will be."""
         now = self._clock()
-        async with self._pool.acquire() as connection:
+        # Some time limit ends a transaction that touches too much: it would fail in the same way for ever.
+        limit = max(1, LIMIT >> self.pulse.failures)
+        async with borrowed(self._pool) as connection:
             if await store.catching_up(connection, now - _READ_LATELY, now - _NEVER_CATCHES_UP):
                 # What is known is old: told now, it would have to be put right by the next message.
                 return _POLL_SECONDS
             with timed(TELLING_SECONDS):
-                report = await tell_due(connection, self._policy, now)
+                report = await tell_due(connection, self._policy, now, limit)
             count_and_log(report)
             self._told(report)
             if report.more and report.looked_at:
