@@ -1,7 +1,7 @@
 """What a committed batch did, as metrics and lines in the log."""
 
 from backorder_notifier.intake import Report
-from backorder_notifier.telemetry import DEAD_LETTERS, GAPS, MESSAGES, logger
+from backorder_notifier.telemetry import DEAD_LETTERS, FENCED, GAPS, MESSAGES, logger
 
 log = logger("intake")
 
@@ -21,6 +21,9 @@ def count_and_log(report: Report) -> None:
             reason=letter.reason,
             detail=letter.detail,
         )
+    for (topic, partition), next_offset in report.refused:
+        FENCED.labels("partition").inc()
+        log.warning("fenced", what="partition", topic=topic, partition=partition, worked_by_another_up_to=next_offset)
     for gap in report.gaps:
         GAPS.inc()
         log.error("versions_never_came", topic=gap.topic, key=gap.key, epoch=gap.epoch, first=gap.first, last=gap.last)

@@ -20,6 +20,7 @@ from backorder_notifier.applying import (
 from backorder_notifier.contacts import Customer, changed
 from backorder_notifier.errors import is_data_error
 from backorder_notifier.fail_points import reached
+from backorder_notifier.fences import Memory
 from backorder_notifier.items import Item, VersionedEvent
 from backorder_notifier.policy import Policy
 from backorder_notifier.rows import DeadLetterRow, Key, KnownUpdate, Partition, Record, SavedOrder
@@ -38,13 +39,17 @@ OLD: Final = timedelta(minutes=5)
 
 @dataclass(slots=True)
 class Report:
-    """What a batch did, to be counted and logged once it is committed. `tell_at`: when the first order is due."""
+    """What a batch did, to be counted and logged once it is committed. `tell_at`: when the first order is due.
+
+    `refused`: partitions that another process works by now, and how far it is.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     dead: list[tuple[Record, DeadLetter]] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     tell_at: datetime | None = None
     to_publish: int = 0
+    refused: list[tuple[Partition, int]] = field(default_factory=list)
 
     def add(self, other: "Report") -> None:
         self.outcomes.update(other.outcomes)
@@ -52,48 +57,65 @@ class Report:
         self.gaps += other.gaps
         self.tell_at = min(filter(None, (self.tell_at, other.tell_at)), default=None)
         self.to_publish += other.to_publish
+        self.refused += other.refused
 
 
-async def take_batch(connection: Connection, records: Sequence[Record], now: datetime, policy: Policy) -> Report:
+async def take_batch(
+    connection: Connection, records: Sequence[Record], now: datetime, policy: Policy, memory: Memory | None = None
+) -> Report:
     """Take records in, each once whoever brings them. Records of a partition come in the order of their offsets.
 
-    Raises what the database raises, with nothing changed, except for a value that it can't store: that record is found
-    by halving and becomes a dead letter.
+    `memory`: of a process that reads on and on. Raises LostCommitsError where the database is behind it, and what the
+    database raises, with nothing changed, except for a value that it can't store: that record is found by halving and
+    becomes a dead letter.
     """
-    return await _take(connection, [(record, judge(record)) for record in records], now, policy)
+    judged = [(record, judge(record)) for record in records]
+    return await _take(connection, judged, now, policy, memory or Memory())
 
 
-async def _take(connection: Connection, judged: Sequence[Judged], now: datetime, policy: Policy) -> Report:
+async def _take(
+    connection: Connection, judged: Sequence[Judged], now: datetime, policy: Policy, memory: Memory
+) -> Report:
     try:
-        return await _take_once(connection, judged, now, policy)
+        return await _take_once(connection, judged, now, policy, memory)
     except Exception as error:
         if not is_data_error(error):
             raise
     if len(judged) == 1:
         refused = DeadLetter("impossible", "the database can't store a value of it")
-        return await _take_once(connection, [(judged[0][0], refused)], now, policy)
+        return await _take_once(connection, [(judged[0][0], refused)], now, policy, memory)
     half = len(judged) // 2
-    report = await _take(connection, judged[:half], now, policy)
-    report.add(await _take(connection, judged[half:], now, policy))
+    report = await _take(connection, judged[:half], now, policy, memory)
+    report.add(await _take(connection, judged[half:], now, policy, memory))
     return report
 
 
-async def _take_once(connection: Connection, judged: Sequence[Judged], now: datetime, policy: Policy) -> Report:
+async def _take_once(
+    connection: Connection, judged: Sequence[Judged], now: datetime, policy: Policy, memory: Memory
+) -> Report:
+    first: dict[Partition, int] = {}
     after: dict[Partition, tuple[int, bool]] = {}
     for record, _ in judged:
-        after[record.full_topic, record.partition] = record.offset + 1, now - record.recorded_at > OLD
+        first.setdefault(_partition(record), record.offset)
+        after[_partition(record)] = record.offset + 1, now - record.recorded_at > OLD
     async with connection.transaction():
         positions = await store.lock_cursors(connection, list(after))
         if len(positions) < len(after):
             await store.stub_cursors(connection, list(after))
             positions = await store.lock_cursors(connection, list(after))
+        reached("intake.locked")
+        refused = memory.refused(positions, first)
         # Compared by <, not for contiguity: transaction markers leave holes in offsets.
         fresh = [each for each in judged if each[0].offset >= positions[_partition(each[0])].next_offset]
         report = await _apply(connection, sort(fresh), now, policy, upgrade_of(positions))
         report.outcomes["repeated"] += len(judged) - len(fresh)
-        await store.move_cursors(connection, now, after)
+        await store.move_cursors(
+            connection, now, memory.process, {each: (*after[each], each in refused) for each in after}
+        )
         reached("intake.before_commit")
     reached("intake.after_commit")
+    memory.commit({each: max(positions[each].next_offset, after[each][0]) for each in after})
+    report.refused = [(each, positions[each].next_offset) for each in sorted(refused)]
     return report
 
 

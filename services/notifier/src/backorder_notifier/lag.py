@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from backorder_notifier.clock import moment_of
 from backorder_notifier.errors import ConfigurationError
 from backorder_notifier.intake import READS
 
@@ -85,7 +86,7 @@ async def _since(consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, 
     while len(found) < len(positions) and (left := ends_at - loop.time()) > 0:
         records = await consumer.getmany(timeout_ms=int(min(left, 1.0) * 1000), max_records=len(positions))
         for partition, batch in records.items():
-            found.setdefault(partition, datetime.fromtimestamp(batch[0].timestamp / 1000, UTC))
+            found.setdefault(partition, moment_of(batch[0].timestamp))
             consumer.pause(partition)
     return found
 

@@ -4,7 +4,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
@@ -12,17 +11,22 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 
 from backorder_notifier import store
-from backorder_notifier.clock import Clock
+from backorder_notifier.clock import Clock, moment_of
 from backorder_notifier.counting import count_and_log
-from backorder_notifier.errors import describe, is_not_ready
+from backorder_notifier.errors import NotifierError, describe, is_not_ready
+from backorder_notifier.fail_points import reached
+from backorder_notifier.fences import LostCommitsError, Memory, PassedOverError, WentBackError
 from backorder_notifier.intake import Report, take_batch
 from backorder_notifier.policy import Policy
 from backorder_notifier.probing import probe
+from backorder_notifier.pulse import complain, pause
 from backorder_notifier.rows import Record
+from backorder_notifier.statements import Connection, borrowed
 from backorder_notifier.telemetry import (
     BATCH_SECONDS,
     BATCHES,
     LAG,
+    LOST_COMMITS,
     UNREADABLE,
     logger,
     timed,
@@ -33,6 +37,7 @@ log = logger("reading")
 _PLACE_SECONDS: Final = 5.0
 _COMMIT_SECONDS: Final = 5.0
 _STALE_SECONDS: Final = 60.0
+_LONGEST_PAUSE_SECONDS: Final = 15.0
 
 Poll = Callable[[AIOKafkaConsumer], Awaitable[Sequence[ConsumerRecord]]]
 
@@ -54,23 +59,52 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._placed: set[TopicPartition] = set()
         self._unreadable: set[TopicPartition] = set()
         self._hurry = asyncio.Event()
+        self._stopping = False
+        # An end that a person should read about: nothing is read after it, and the process ends with it.
+        self.ended_by: NotifierError | None = None
         self._placing: asyncio.Task[None] | None = None
         self._failures = 0
         self._place_failures = 0
         # Whether all that the library took was worked, or will be read again.
         self._settled = True
         self._last_turn = time.monotonic()
+        self._memory = Memory()
+        # The offset that the library should hand over next.
+        self._expected: dict[TopicPartition, int] = {}
+
+    # Whether the world is still where it was
+
+    async def compare(self, connection: Connection) -> None:
+        """Look whether the database has lost commits, also of partitions where nothing comes."""
+        known = dict(self._memory.known)  # before the database is asked: a batch may be committed meanwhile
+        positions = await store.read_cursors(connection, {topic for topic, _ in known})
+        try:
+            self._memory.check(positions, known)
+        except LostCommitsError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: NotifierError) -> None:
+        """Nothing more is read; the process ends."""
+        if self.ended_by is None:
+            self.ended_by = error
+            if isinstance(error, LostCommitsError):
+                LOST_COMMITS.inc()
+            log.error("reading_ended", why=type(error).__name__, says=str(error))
 
     # Assignment
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Awaited before this member rejoins, while heartbeats go on."""
         self._hurry.set()
-        async with self._busy:
-            self._placed.clear()
-            self._unreadable.clear()  # they are paused no more
-            UNREADABLE.clear()
-        self._hurry.clear()
+        try:
+            async with self._busy:
+                self._placed.clear()
+                self._memory.let_go()
+                self._unreadable.clear()  # they are paused no more
+                UNREADABLE.clear()
+        finally:
+            if not self._stopping:
+                self._hurry.clear()  # else no failure would ever be paused after
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Go on where our own cursors say, from the start of the log without one; never from the committed offset.
@@ -80,6 +114,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """
         async with self._busy:
             self._placed.clear()
+            self._memory.let_go()
             await self._place_or_wait(set(assigned))
 
     async def _place_or_wait(self, partitions: set[TopicPartition]) -> bool:
@@ -107,18 +142,23 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         consumer = self._require_consumer()
         try:
             async with asyncio.timeout(_PLACE_SECONDS):
-                async with self._pool.acquire() as connection:
+                async with borrowed(self._pool) as connection:
                     cursors = await store.read_cursors(connection, {each.topic for each in partitions})
-                # At 0 too: the log may begin later by now.
-                new = [each for each in partitions if not cursors.get((each.topic, each.partition))]
-                for each in partitions.difference(new):
-                    consumer.seek(each, cursors[each.topic, each.partition])
-                if new:
+                self._memory.see({each: cursors.get(each, 0) for each in map(tuple, partitions)})
+                for each in partitions:
+                    self._expected.pop(each, None)
+                    if (offset := cursors.get(tuple(each))) is not None:
+                        consumer.seek(each, offset)
+                        self._expected[each] = offset
+                if new := partitions - self._expected.keys():
                     await consumer.seek_to_beginning(*new)
+                reached("assignment.placed")
+        except WentBackError as error:
+            self._give_up(error)
+            return False
         except Exception as error:
             self._place_failures += 1
-            if self._place_failures in {1, 10} or self._place_failures % 60 == 0:
-                log.warning("cursors_not_read", tries=self._place_failures, **describe(error))
+            complain(log, "cursors_not_read", self._place_failures, error)
             return False
         self._place_failures = 0
         self._placed |= partitions
@@ -136,6 +176,11 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def poll(self, library: Poll, consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
         """As the library polls. What its decoder can't read (a header name that is not UTF-8) would crash its loop for
         ever, unseen, and stop all partitions: here it stops its own, loudly."""
+        if self._is_left_alone(consumer):
+            async with self._busy:
+                left = consumer.assignment() - self._placed
+                if await self._place_or_wait(left):
+                    consumer.resume(*left)
         if not self._settled:
             # What it took before is nowhere: it raised, or the batch was dropped on its way to the handler.
             async with self._busy:
@@ -153,6 +198,11 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await asyncio.sleep(1)
         self._settled = not records
         return records
+
+    def _is_left_alone(self, consumer: AIOKafkaConsumer) -> bool:
+        """Partitions are ours, and nobody is about to place them: what should have was cut off."""
+        waits = self._placing is not None and not self._placing.done()
+        return not (waits or self._busy.locked() or consumer.assignment() <= self._placed)
 
     async def _go_back(self) -> bool:
         """To the cursors, with all that can be read: the library may have moved on past what it never handed over."""
@@ -176,16 +226,23 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def take(self, records: Sequence[ConsumerRecord]) -> None:
         """The handler. No exception leaves it: FastStream would log and forget the batch."""
+        if self.ended_by is not None:
+            return
         async with self._busy:
             fresh = await self._current(records)
             try:
                 if fresh:
+                    await self._nothing_is_passed_over(fresh)
                     await self._take(fresh)
                 self._failures = 0
+                self._settled = True
+            except NotifierError as error:
+                self._give_up(error)
             except Exception as error:
+                self._seek_back(fresh)
+                self._settled = True  # where even that fails, the next poll goes back to the cursors
                 await self._back_off(fresh, error)
             finally:
-                self._settled = True
                 self._last_turn = time.monotonic()
 
     async def _current(self, records: Sequence[ConsumerRecord]) -> list[ConsumerRecord]:
@@ -202,16 +259,34 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 continue  # not ours any more, or being placed anew
         return [record for record in records if TopicPartition(record.topic, record.partition) in usable]
 
+    async def _nothing_is_passed_over(self, records: Sequence[ConsumerRecord]) -> None:
+        """Raises PassedOverError where the library went elsewhere by itself, which it does without a word when the log
+        no longer has the offset it asks for: retention was faster than we, or the topic was deleted and made again."""
+        first: dict[TopicPartition, int] = {}
+        for record in records:
+            first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        for partition, offset in first.items():
+            expected = self._expected.get(partition, offset)
+            if offset > expected:
+                # Transactions and compaction leave holes, too.
+                async with asyncio.timeout(_PLACE_SECONDS):
+                    begins = await self._require_consumer().beginning_offsets([partition])
+                if begins[partition] <= expected:
+                    continue
+            if offset != expected:
+                raise PassedOverError((partition.topic, partition.partition), expected, offset)
+
     async def _take(self, records: Sequence[ConsumerRecord]) -> None:
         now = self._clock()
         batch = [_as_record(self._prefix, record) for record in records]
         with timed(BATCH_SECONDS):
-            async with self._pool.acquire() as connection:
-                report = await take_batch(connection, batch, now, self._policy)
+            async with borrowed(self._pool) as connection:
+                report = await take_batch(connection, batch, now, self._policy, self._memory)
         BATCHES.labels("committed").inc()
         count_and_log(report)
         log.debug("batch", records=len(batch), **_where(records), **report.outcomes)
         self._committed(report)
+        self._expected |= {TopicPartition(each.topic, each.partition): each.offset + 1 for each in records}
         await self._commit({TopicPartition(each.topic, each.partition): each.offset + 1 for each in records})
 
     async def _commit(self, offsets: dict[TopicPartition, int]) -> None:
@@ -223,14 +298,19 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             log.info("offsets_not_committed", **describe(error))
 
     async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
-        """Again from the first record, after a while: the world may be ready then. A bug stops this topic, loudly."""
+        """Again after a while: the world may be ready then. A bug stops reading, loudly, until it is mended."""
         self._failures += 1
         is_bug = not is_not_ready(error)
         BATCHES.labels("bug" if is_bug else "not_ready").inc()
-        if is_bug:
-            log.error("batch_failed", tries=self._failures, **_where(records), **describe(error))
-        elif self._failures in {1, 10} or self._failures % 50 == 0:
-            log.warning("not_ready", tries=self._failures, **describe(error))
+        complain(log, "batch_failed", self._failures, error, **_where(records))
+        try:
+            async with asyncio.timeout(pause(self._failures, _LONGEST_PAUSE_SECONDS)):
+                await self._hurry.wait()
+        except TimeoutError:
+            pass
+
+    def _seek_back(self, records: Sequence[ConsumerRecord]) -> None:
+        """Read them again, where their partitions are still ours."""
         consumer = self.consumer()
         first: dict[TopicPartition, int] = {}
         for record in records:
@@ -238,17 +318,12 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         for partition, offset in first.items():
             if consumer is not None and partition in consumer.assignment():
                 consumer.seek(partition, offset)
-        seconds = min(15.0, 0.25 * 2 ** min(self._failures, 8)) * random.uniform(0.8, 1.2)  # noqa: S311
-        try:
-            async with asyncio.timeout(seconds):
-                await self._hurry.wait()
-        except TimeoutError:
-            pass
 
     # Health
 
     def hurry(self) -> None:
         """Cut a backoff short: the process stops."""
+        self._stopping = True
         self._hurry.set()
 
     async def lag(self) -> dict[TopicPartition, int] | None:
@@ -306,7 +381,7 @@ def _as_record(prefix: str, record: ConsumerRecord) -> Record:
         full_topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        recorded_at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        recorded_at=moment_of(record.timestamp),
         key=record.key,
         value=record.value,
         headers=tuple(record.headers),

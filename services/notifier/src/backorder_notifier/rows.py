@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from backorder_notifier.kinds import Kind
 
@@ -31,11 +32,13 @@ class Record:
 class CursorPosition:
     """Where a partition goes on. Below `told_below` the release before 0002, which knew fewer kinds, told what it knew.
 
-    `upgraded_at`: when 0002 came, or None if there was nothing before it.
+    `moved_by`: the process that worked the last batch. `upgraded_at`: when 0002 came, or None if there was nothing
+    before it.
     """
 
     next_offset: int
     told_below: int
+    moved_by: UUID | None
     upgraded_at: datetime | None
 
 

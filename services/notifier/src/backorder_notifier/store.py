@@ -39,19 +39,13 @@ async def stub_cursors(connection: Connection, partitions: Sequence[Partition]) 
 
 async def lock_cursors(connection: Connection, partitions: Sequence[Partition]) -> dict[Partition, CursorPosition]:
     rows = await run(connection, "lock_cursors", *columns(sorted(partitions), 2))
-    return {
-        (row["topic"], row["partition"]): CursorPosition(row["next_offset"], row["told_below"], row["upgraded_at"])
-        for row in rows
-    }
+    return {(row["topic"], row["partition"]): _position(row) for row in rows}
 
 
 async def read_positions(connection: Connection) -> dict[Partition, CursorPosition]:
     """All, not locked."""
     rows = await run(connection, "read_positions")
-    return {
-        (row["topic"], row["partition"]): CursorPosition(row["next_offset"], row["told_below"], row["upgraded_at"])
-        for row in rows
-    }
+    return {(row["topic"], row["partition"]): _position(row) for row in rows}
 
 
 async def read_cursors(connection: Connection, topics: Iterable[str]) -> dict[Partition, int]:
@@ -59,10 +53,12 @@ async def read_cursors(connection: Connection, topics: Iterable[str]) -> dict[Pa
     return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
 
-async def move_cursors(connection: Connection, now: datetime, positions: Mapping[Partition, tuple[int, bool]]) -> None:
-    """To (next offset, whether what is read there is old)."""
+async def move_cursors(
+    connection: Connection, now: datetime, process: UUID, positions: Mapping[Partition, tuple[int, bool, bool]]
+) -> None:
+    """To (next offset, whether what is read there is old, whether it is another's)."""
     rows = [(topic, partition, *position) for (topic, partition), position in sorted(positions.items())]
-    await run(connection, "move_cursors", now, *columns(rows, 4))
+    await run(connection, "move_cursors", now, process, *columns(rows, 5))
 
 
 async def catching_up(connection: Connection, moved_after: datetime, behind_after: datetime) -> bool:
@@ -265,6 +261,10 @@ async def list_cursors(connection: Connection) -> list[CursorRow]:
 
 
 # Rows
+
+
+def _position(row: asyncpg.Record) -> CursorPosition:
+    return CursorPosition(row["next_offset"], row["told_below"], row["moved_by"], row["upgraded_at"])
 
 
 def _fields(update: NewUpdate) -> tuple[object, ...]:

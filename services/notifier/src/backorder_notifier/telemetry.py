@@ -24,10 +24,26 @@ SQL_SECONDS = Histogram(
     "backorder_notifier_sql_seconds", "One statement", ["statement"], buckets=SECONDS, registry=REGISTRY
 )
 LAG = Gauge("backorder_notifier_lag_records", "Records not yet read", ["topic", "partition"], registry=REGISTRY)
+FAILURES = Counter(
+    "backorder_notifier_failures_total",
+    "Turns that failed and are done again: the database, Kafka, or a bug",
+    ["part"],
+    registry=REGISTRY,
+)
 UNREADABLE = Gauge(
     "backorder_notifier_unreadable", "1: this partition can't be read, and stands still", ["topic", "partition"],
     registry=REGISTRY,
 )  # fmt: skip
+FENCED = Counter(
+    "backorder_notifier_fenced_total", "Refused, since another process had taken over: this one was frozen or cut off",
+    ["what"], registry=REGISTRY,
+)  # fmt: skip
+LOST_COMMITS = Counter(
+    "backorder_notifier_lost_commits_total", "The database was behind what it had confirmed", registry=REGISTRY
+)
+PURGED_LETTERS = Counter(
+    "backorder_notifier_dead_letters_purged_total", "Dead letters forgotten by age", registry=REGISTRY
+)
 DEAD_LETTERS = Counter(
     "backorder_notifier_dead_letters_total", "Messages that can't be used", ["topic", "reason"], registry=REGISTRY
 )

@@ -1,3 +1,3 @@
 -- All positions. Takes no locks.
-SELECT topic, partition, next_offset, told_below, (SELECT max(upgraded_at) FROM upgrades) AS upgraded_at
+SELECT topic, partition, next_offset, told_below, moved_by, (SELECT max(upgraded_at) FROM upgrades) AS upgraded_at
 FROM cursors
