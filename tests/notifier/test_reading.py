@@ -81,13 +81,13 @@ async def test_what_comes_while_the_database_is_away_is_read_when_it_is_back(
     await eventually(is_ready)
     async with database_away(postgres, world):
         await world.send(placed(), created())
-        await process.logged("not_ready")
+        await process.logged("batch_failed")
         assert await ready() == 503
     await world.settled(1)
     await eventually(is_ready)
     assert len(script.accepted) == 1
     # Said, not repeated with every try.
-    assert process.log.count('"event": "not_ready"') <= 2
+    assert process.log.count('"event": "batch_failed"') <= 2
 
 
 async def test_partitions_assigned_while_the_database_is_away_are_read_when_it_is_back(
