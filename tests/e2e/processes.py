@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sysconfig
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -19,6 +19,8 @@ START_SECONDS = 40.0
 END_SECONDS = 30.0
 """What the contract gives a service after SIGTERM."""
 POLL_SECONDS = 0.03
+HARMLESS_HERE = {"backorder-allocator": ["--accept-unsafe-durability"], "backorder-notifier": []}
+"""The database of the tests runs without fsync: no test crashes the machine."""
 
 Result = TypeVar("Result")
 
@@ -92,12 +94,18 @@ class Service:
         self.process.wait()
 
 
-def start(program: str, name: str, settings: Mapping[str, str], folder: Path) -> Service:
-    """Starts `program run` with these settings and no others."""
+def start(
+    program: str, name: str, settings: Mapping[str, str], folder: Path, accept: Sequence[str] | None = None
+) -> Service:
+    """Starts `program run` with these settings and no others. `accept`: flags instead of `HARMLESS_HERE`."""
     log = folder / f"{name}.log"
+    flags = HARMLESS_HERE[program] if accept is None else accept
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [SCRIPTS / program, "run"], env={**clean_environment(), **settings}, stdout=output, stderr=output
+            [SCRIPTS / program, "run", *flags],
+            env={**clean_environment(), **settings},
+            stdout=output,
+            stderr=output,
         )
     return Service(name, process, log)
 

@@ -73,16 +73,20 @@ class World:
             "ALLOCATOR_PLANNER_INTERVAL_SECONDS": "0.02",
         }
 
-    async def allocator(self, *, ready: bool = True, batch: int = 1000, **variables: str) -> Service:
+    async def allocator(
+        self, *, ready: bool = True, batch: int = 1000, accept: Sequence[str] | None = None, **variables: str
+    ) -> Service:
         """Starts an allocator with further environment variables; waits until it is ready unless told not to.
 
-        `batch`: records in one transaction at most.
+        `batch`: records in one transaction at most. `accept`: flags of `run`, instead of those that tests need anyway.
         """
         settings = self.allocator_settings | {"ALLOCATOR_MAX_BATCH_RECORDS": str(batch)} | variables
-        return await self.service("backorder-allocator", settings, ready=ready)
+        return await self.service("backorder-allocator", settings, ready=ready, accept=accept)
 
-    async def service(self, program: str, settings: dict[str, str], *, ready: bool = True) -> Service:
-        service = start(program, f"{program}-{len(self.services) + 1}", settings, self.folder)
+    async def service(
+        self, program: str, settings: dict[str, str], *, ready: bool = True, accept: Sequence[str] | None = None
+    ) -> Service:
+        service = start(program, f"{program}-{len(self.services) + 1}", settings, self.folder, accept)
         self.services.append(service)
         if ready:
             await service.ready()

@@ -15,8 +15,9 @@ from uuid import uuid4
 import asyncpg
 from faststream.kafka import KafkaBroker
 
-from backorder_allocator import connections, ending, store, telemetry, topics
+from backorder_allocator import accepting, connections, ending, store, telemetry, topics
 from backorder_allocator.errors import BrokenError, ConfigurationError, NotReadyError
+from backorder_allocator.guards import NOTHING, Accepted
 from backorder_allocator.intake import Intake
 from backorder_allocator.loading import Context
 from backorder_allocator.migrate import require_current
@@ -45,14 +46,14 @@ JOIN_SECONDS = 60.0
 """For the client library to find the brokers, once they have answered before."""
 
 
-async def run(settings: Settings) -> None:
+async def run(settings: Settings, accepted: Accepted = NOTHING) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises ConfigurationError or NotReadyError where it can't begin, BrokenError where it can't go on.
     """
     stop = asyncio.Event()
     ending.stop_on_signals(stop)
-    begun = await ending.unless(stop, _begin(settings))
+    begun = await ending.unless(stop, _begin(settings, accepted))
     if begun is None:
         log.info("ended before it could begin")
         return
@@ -69,7 +70,7 @@ async def run(settings: Settings) -> None:
     log.info("ended in order")
 
 
-async def _begin(settings: Settings) -> tuple[asyncpg.Pool, Context]:
+async def _begin(settings: Settings, accepted: Accepted) -> tuple[asyncpg.Pool, Context]:
     """Everything that comes before the first record is read. May be abandoned at any moment."""
     patience = settings.start_timeout_seconds
     await connections.patiently("Kafka", partial(_require_topics, settings), patience)
@@ -77,6 +78,7 @@ async def _begin(settings: Settings) -> tuple[asyncpg.Pool, Context]:
     try:
         async with pool.acquire(timeout=connections.ACQUIRE_SECONDS) as connection:
             await require_current(connection)
+            await accepting.begin(connection, settings, accepted)
             rules = settings.rules()
             rules_id = await store.register_rules(connection, rules)
             return pool, Context(rules, await store.read_epoch(connection), rules_id)

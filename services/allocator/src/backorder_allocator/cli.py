@@ -32,6 +32,7 @@ from backorder_allocator import (
 )
 from backorder_allocator.dead_letter_commands import dlq
 from backorder_allocator.errors import BrokenError, ConfigurationError, NotReadyError
+from backorder_allocator.guards import Accepted
 from backorder_allocator.lag import lag
 from backorder_allocator.output import as_json, show_table
 from backorder_allocator.terminal import Json, load, say, understood
@@ -62,9 +63,41 @@ def main() -> None:
 
 
 @cli.command()
-def run() -> None:
-    """Read what happens, decide who gets what and when, publish, until SIGTERM."""
-    asyncio.run(app.run(load()))
+def run(
+    recreated_topic: Annotated[
+        bool, typer.Option("--accept-recreated-topic", help="A topic was made again: begin at its beginning.")
+    ] = False,
+    partition_count: Annotated[
+        bool, typer.Option("--accept-partition-count", help="A topic has other partitions: go on with them.")
+    ] = False,
+    lost_messages: Annotated[
+        bool, typer.Option("--accept-lost-messages", help="Messages were deleted unread: go on behind them.")
+    ] = False,
+    restored_database: Annotated[
+        bool,
+        typer.Option("--accept-restored-database", help="The database is older than what was published: a new epoch."),
+    ] = False,
+    unsafe_durability: Annotated[
+        bool, typer.Option("--accept-unsafe-durability", help="A crash of PostgreSQL may lose what was acknowledged.")
+    ] = False,
+    why: Annotated[
+        str | None, typer.Option("--why", metavar="TEXT", help="Kept with whatever is accepted, for who asks later.")
+    ] = None,
+) -> None:
+    """Read what happens, decide who gets what and when, publish, until SIGTERM.
+
+    What must not be gone past without a person's word ends it at the start: one line, exit 2. The flags give that word;
+    each counts only where it is needed, and is written down.
+    """
+    accepted = Accepted(
+        recreated_topic=recreated_topic,
+        partition_count=partition_count,
+        lost_messages=lost_messages,
+        restored_database=restored_database,
+        unsafe_durability=unsafe_durability,
+        why=why,
+    )
+    asyncio.run(app.run(load(), accepted))
 
 
 @cli.command("migrate")

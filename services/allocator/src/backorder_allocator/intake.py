@@ -13,7 +13,7 @@ from asyncpg.exceptions._base import DataError as ArgumentError
 from backorder_allocator import batches, store, telemetry
 from backorder_allocator.batches import Record, Worked
 from backorder_allocator.connections import ACQUIRE_SECONDS, passes, pause_seconds, worth_a_line
-from backorder_allocator.errors import LostCommitsError, NotReadyError
+from backorder_allocator.errors import ConfigurationError, LostCommitsError, NotReadyError
 from backorder_allocator.fail_points import reached
 from backorder_allocator.loading import Context
 from backorder_allocator.remembering import PartitionKey
@@ -61,7 +61,7 @@ class Intake:
         pool: asyncpg.Pool,
         context: Context,
         on_events: Callable[[], None],
-        on_lost: Callable[[LostCommitsError], None] = lambda _: None,
+        on_lost: Callable[[ConfigurationError], None] = lambda _: None,
     ) -> None:
         self.pool = pool
         self.on_lost = on_lost

@@ -18,7 +18,9 @@ from backorder_allocator import telemetry
 from backorder_allocator.backlog import Backlog
 from backorder_allocator.batches import Record
 from backorder_allocator.decision import Input, Message
+from backorder_allocator.errors import ConfigurationError
 from backorder_allocator.fail_points import reached
+from backorder_allocator.gaps import check_for_gaps
 from backorder_allocator.intake import Intake
 from backorder_allocator.polling import Polls
 from backorder_allocator.settings import Settings
@@ -155,6 +157,11 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         if consumer is None or intake.stopping.is_set():
             return
         try:
+            try:
+                await check_for_gaps(consumer, records, intake.context.memory, prefix)
+            except ConfigurationError as error:
+                intake.on_lost(error)
+                return
             if await intake.take(lambda: [read(record, prefix) for record in records]):
                 polls.settled = True
                 reached("intake.committed")

@@ -14,7 +14,8 @@ Result = TypeVar("Result")
 
 def say(problem: object, code: int) -> int:
     """Tell a problem on stderr; gives the exit code."""
-    sys.stderr.write(f"backorder-allocator: {problem}\n")
+    for line in str(problem).splitlines():
+        sys.stderr.write(f"backorder-allocator: {line}\n")
     return code
 
 

@@ -9,7 +9,7 @@ import asyncio
 import asyncpg
 
 from backorder_allocator import telemetry
-from backorder_allocator.errors import LostCommitsError
+from backorder_allocator.errors import ConfigurationError, LostCommitsError
 from backorder_allocator.loading import Context
 from backorder_allocator.statements import run
 
@@ -19,7 +19,7 @@ EVERY_SECONDS = 3.0
 
 
 class Watch:
-    """Ends the process when commits were lost: it raises LostCommitsError, here or for another part (`lost`)."""
+    """Ends the process when the world is not what it remembers: it raises what it finds, or another part (`lost`)."""
 
     name = "watch"
 
@@ -27,12 +27,12 @@ class Watch:
         self.context = context
         self.wake = asyncio.Event()
         self.ending = asyncio.Event()
-        self.error: LostCommitsError | None = None
+        self.error: ConfigurationError | None = None
 
     def failing(self) -> int:
         return 0
 
-    def lost(self, error: LostCommitsError) -> None:
+    def lost(self, error: ConfigurationError) -> None:
         """Another part has noticed."""
         self.error = error
         self.wake.set()
@@ -42,9 +42,10 @@ class Watch:
             if self.error is not None:
                 raise self.error
             await self.look(connection)
-        except LostCommitsError as error:
-            telemetry.LOST_COMMITS.inc()
-            log.error("commits were lost: this process ends", **telemetry.described(error))
+        except ConfigurationError as error:
+            if isinstance(error, LostCommitsError):
+                telemetry.LOST_COMMITS.inc()
+            log.error("this process ends: what it remembers is not so any more", **telemetry.described(error))
             raise
         return EVERY_SECONDS
 

@@ -133,8 +133,23 @@ def of_cause(kind: str, what: Any) -> str:
             pools = ", ".join(f"{sku} at {location}" for sku, location in what["pools"][:3])
             more = f" and {len(what['pools']) - 3} more" if len(what["pools"]) > 3 else ""
             return f"planner for {pools}{more}"
+        case "accepted":
+            return f"accepted: {_accepted(what)}"
         case other:
             return other
+
+
+def _accepted(what: Mapping[str, Any]) -> str:
+    match what["finding"]:
+        case "lost_messages":
+            gone = ", ".join(f"{each['topic']}-{each['partition']} {_offsets(each)}" for each in what["gone"])
+            return f"messages that were never worked are gone, {gone}"
+        case "recreated_topic":
+            return f"topics were made again, {', '.join(what['topics'])}"
+        case "restored_database":
+            return f"a restored database, epoch {what['epoch']} begins"
+        case other:
+            return str(other)
 
 
 def _offsets(span: Mapping[str, int]) -> str:

@@ -14,6 +14,7 @@ CREATE TABLE topics_seen (
     topic text COLLATE "C" PRIMARY KEY,         -- without prefix
     topic_id text,                              -- Kafka's, as it prints it; null: the broker did not tell
     partitions integer NOT NULL,
+    first_offsets bigint[] NOT NULL,            -- of each partition, when it was seen first
     first_seen_at timestamptz NOT NULL
 );
 
