@@ -415,7 +415,7 @@ def test_dead_letters_are_shown_masked_driven_again_and_purged_by_age(copied: Co
     assert copied.says("dlq", "show", "99").code == 1
     still = copied.says("dlq", "redrive", "--all", "--json")
     assert (still.code, [row["used"] for row in still.json["letters"]]) == (1, [False])
-    assert copied.says("dlq", "redrive").code == 2
+    assert [copied.says("dlq", "redrive", *none).code for none in ((), ("7",), ("1", "--all"))] == [1, 1, 2]
     assert copied.says("dlq", "purge", "--older-than", "30d", "--json").json["purged"] == 0
 
     async def published(shop: Shop) -> None:

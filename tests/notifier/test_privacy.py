@@ -15,9 +15,10 @@ from backorder_notifier import contact_store, privacy
 from backorder_notifier.audits import audit
 from backorder_notifier.channel import Answer, Outgoing
 from backorder_notifier.contacts import Customer, changed
+from backorder_notifier.dead_letter_store import purge_dead_letters
 from backorder_notifier.letters import About, concerns
 from backorder_notifier.privacy import export, forget, purge
-from backorder_notifier.privacy_store import Letter, Purged, purge_dead_letters
+from backorder_notifier.privacy_store import Letter, Purged
 from tests.notifier.messages import NOON, contact_changed, created, delivered, filled, placed, released, shipped
 from tests.notifier.shop import Scripted, Shop
 from tests.notifier.world import eventually
@@ -671,6 +672,6 @@ async def test_dead_letters_go_by_age_once_they_are_published(held: Held) -> Non
     await held.dead_letter(b"old", published_at=NOON)
     await held.dead_letter(b"old, to be published")
     young = await held.dead_letter(b"young", published_at=NOON, failed_at=LATER)
-    assert await purge_dead_letters(held.connection, NOON + DAY, 10) == 1
+    assert (await purge_dead_letters(held.connection, NOON + DAY, 10)).letters == 1
     rows = await held.connection.fetch("SELECT dead_letter_id FROM dead_letters ORDER BY 1")
     assert [row[0] for row in rows] == [young - 1, young]

@@ -78,7 +78,7 @@ class DeadLetterRow(Facts):
     headers: Headers
 
 
-FACTS = len(fields(Facts))
+FACTS = [each.name for each in fields(Facts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +199,15 @@ def _array(items: Iterable[bytes | None]) -> str:
 
 
 def facts(row: asyncpg.Record) -> Facts:
-    return Facts(*_facts(row))
+    return Facts(**_facts(row))
 
 
-def _facts(row: asyncpg.Record) -> tuple[Any, ...]:
-    """The columns of every statement that reads dead letters, in this order."""
-    return tuple(row)[:FACTS]
+def _facts(row: asyncpg.Record) -> dict[str, Any]:
+    """What the columns are that every statement which reads dead letters begins with."""
+    return dict(zip(FACTS, row, strict=False))
 
 
 def _row(row: asyncpg.Record) -> DeadLetterRow:
     names = (name.decode("utf-8", "surrogatepass") for name in row["header_names"])
     headers = tuple(zip(names, row["header_values"], strict=True))
-    return DeadLetterRow(*_facts(row), key=row["key"], value=row["value"], headers=headers)
+    return DeadLetterRow(**_facts(row), key=row["key"], value=row["value"], headers=headers)

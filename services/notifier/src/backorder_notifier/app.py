@@ -128,7 +128,8 @@ def _wire(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> Parts:
     teller = Teller(pool, policy, clock, told)
     reader = Reader(prefix, pool, policy, committed, clock)
     keep = timedelta(days=settings.keep_days)
-    house = House(pool, policy, settings.gap_wait, keep, committed, teller.poke, reader, clock)
+    keep_letters = timedelta(days=settings.dead_letters_keep_days)
+    house = House(pool, policy, settings.gap_wait, keep, keep_letters, committed, teller.poke, reader, clock)
     return Parts(build_broker(servers, prefix, reader), reader, teller, sending, relay, house)
 
 

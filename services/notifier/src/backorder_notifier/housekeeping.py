@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from backorder_notifier import store, told_store
+from backorder_notifier import redriving, store, told_store
 from backorder_notifier.clock import Clock
 from backorder_notifier.counting import count_and_log
 from backorder_notifier.intake import Report, give_up_waiting
@@ -19,7 +19,14 @@ from backorder_notifier.privacy import purge
 from backorder_notifier.pulse import Pulse
 from backorder_notifier.reading import Reader
 from backorder_notifier.statements import borrowed
-from backorder_notifier.telemetry import DELIVERIES, OLDEST_DUE_SECONDS, PENDING, UNPUBLISHED, logger
+from backorder_notifier.telemetry import (
+    DELIVERIES,
+    OLDEST_DUE_SECONDS,
+    PENDING,
+    PURGED_LETTERS,
+    UNPUBLISHED,
+    logger,
+)
 
 log = logger("housekeeping")
 
@@ -32,13 +39,14 @@ _PURGE_SECONDS: Final = 3600.0
 class House:
     """`committed`: called with what giving up on missing versions did. `woken`: orders are to be decided on again.
 
-    `keep`: how long orders that are over are kept.
+    `keep`: how long orders that are over are kept. `keep_letters`: how long dead letters are.
     """
 
     pool: asyncpg.Pool
     policy: Policy
     gap_wait: timedelta
     keep: timedelta
+    keep_letters: timedelta
     committed: Callable[[Report], None]
     woken: Callable[[], None]
     reader: Reader
@@ -62,14 +70,18 @@ async def keep_house(house: House) -> None:
 
 
 async def _purge(house: House, now: datetime) -> None:
-    """Orders that are over and older than anybody asks for."""
+    """Orders that are over and older than anybody asks for; dead letters, which may hold contact data, by age."""
     orders = 0
     async with borrowed(house.pool) as connection:
         while (purged := await purge(connection, now - house.keep, now)).orders:
             orders += purged.orders
             house.pulse.turns()
+        letters = await redriving.purge(connection, now - house.keep_letters, None, now)
     if orders:
         log.info("purged", orders=orders)
+    if letters.letters:
+        PURGED_LETTERS.inc(letters.letters)
+        log.info("purged", dead_letters=letters.letters, unresolved=letters.unresolved)
 
 
 async def _once(house: House, now: datetime) -> None:

@@ -23,7 +23,7 @@ from backorder_notifier.fail_points import reached
 from backorder_notifier.fences import Memory
 from backorder_notifier.items import Item, VersionedEvent
 from backorder_notifier.policy import Policy
-from backorder_notifier.rows import DeadLetterRow, Key, KnownUpdate, Partition, Record, SavedOrder
+from backorder_notifier.rows import Key, KnownUpdate, Partition, Record, SavedOrder
 from backorder_notifier.sorting import Batch, Judged, judge, sort
 from backorder_notifier.statements import Connection
 from backorder_notifier.telling import Mark, look_at
@@ -33,6 +33,8 @@ from backorder_schemas import DeadLetter, Gap, OrderPlaced
 READS = ("orders", "backorders", "allocations", "fulfilment", "catalog", "customers", "availability")
 """The topics that the notifier reads, without prefix."""
 
+NOT_STORED: Final = DeadLetter("impossible", "the database can't store a value of it")
+
 OLD: Final = timedelta(minutes=5)
 """A record as old as this when it is read is one of a backlog."""
 
@@ -41,7 +43,8 @@ OLD: Final = timedelta(minutes=5)
 class Report:
     """What a batch did, to be counted and logged once it is committed. `tell_at`: when the first order is due.
 
-    `refused`: partitions that another process works by now, and how far it is.
+    `changes`: how many customers and orders are not as they were. `refused`: partitions that another process works by
+    now, and how far it is.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -49,6 +52,7 @@ class Report:
     gaps: list[Gap] = field(default_factory=list)
     tell_at: datetime | None = None
     to_publish: int = 0
+    changes: int = 0
     refused: list[tuple[Partition, int]] = field(default_factory=list)
 
     def add(self, other: "Report") -> None:
@@ -57,6 +61,7 @@ class Report:
         self.gaps += other.gaps
         self.tell_at = min(filter(None, (self.tell_at, other.tell_at)), default=None)
         self.to_publish += other.to_publish
+        self.changes += other.changes
         self.refused += other.refused
 
 
@@ -69,8 +74,13 @@ async def take_batch(
     database raises, with nothing changed, except for a value that it can't store: that record is found by halving and
     becomes a dead letter.
     """
-    judged = [(record, judge(record)) for record in records]
+    judged = [(record, judge(record)) for record in (_in_time(each, now) for each in records)]
     return await _take(connection, judged, now, policy, memory or Memory())
+
+
+def _in_time(record: Record, now: datetime) -> Record:
+    """A sender's clock may be ahead, by years even: then its news would settle, and be told, only after that."""
+    return replace(record, recorded_at=now) if record.recorded_at > now else record
 
 
 async def _take(
@@ -82,8 +92,7 @@ async def _take(
         if not is_data_error(error):
             raise
     if len(judged) == 1:
-        refused = DeadLetter("impossible", "the database can't store a value of it")
-        return await _take_once(connection, [(judged[0][0], refused)], now, policy, memory)
+        return await _take_once(connection, [(judged[0][0], NOT_STORED)], now, policy, memory)
     half = len(judged) // 2
     report = await _take(connection, judged[:half], now, policy, memory)
     report.add(await _take(connection, judged[half:], now, policy, memory))
@@ -107,7 +116,7 @@ async def _take_once(
         refused = memory.refused(positions, first)
         # Compared by <, not for contiguity: transaction markers leave holes in offsets.
         fresh = [each for each in judged if each[0].offset >= positions[_partition(each[0])].next_offset]
-        report = await _apply(connection, sort(fresh), now, policy, upgrade_of(positions))
+        report = await apply_batch(connection, sort(fresh), now, policy, upgrade_of(positions))
         report.outcomes["repeated"] += len(judged) - len(fresh)
         await store.move_cursors(
             connection, now, memory.process, {each: (*after[each], each in refused) for each in after}
@@ -123,7 +132,7 @@ def _partition(record: Record) -> Partition:
     return record.full_topic, record.partition
 
 
-async def _apply(
+async def apply_batch(
     connection: Connection,
     batch: Batch,
     now: datetime,
@@ -174,6 +183,7 @@ async def _take_contacts(connection: Connection, batch: Batch, report: Report) -
         report.outcomes["contact_changed" if is_new else "old_revision"] += 1
     if after := [customer for key, customer in customers.items() if customer is not before[key]]:
         await contact_store.save_customers(connection, after)
+        report.changes += len(after)
     return customers
 
 
@@ -212,6 +222,7 @@ async def _save(
 ) -> None:
     """Write orders and updates, and when each order is to be looked at next."""
     touched = {order_id: order for order_id, order in orders.items() if order.is_changed}
+    report.changes += len(touched)
     if not touched:
         return
     if contacts := [order.contact for order in touched.values() if order.contact is not None]:
@@ -248,36 +259,6 @@ async def give_up_waiting(
         overdue = await store.overdue_keys(connection, now - wait, limit)
         keys = [key for key in keys if key in overdue]
         upgrade = upgrade_of(await store.read_positions(connection))
-        return await _apply(connection, Batch(), now, policy, upgrade, keys)
-
-
-async def redrive(
-    connection: Connection,
-    now: datetime,
-    policy: Policy,
-    ids: Sequence[int] | None,
-    reasons: Sequence[str] | None,
-    *,
-    dry_run: bool,
-    after: int = 0,
-    limit: int = 100,
-) -> tuple[list[tuple[DeadLetterRow, DeadLetter | None]], Report]:
-    """Run stored bytes through the transaction of a batch: each letter, and why it is refused still (None: used).
-
-    The oldest `limit` whose id is higher than `after`: no letter means that there are no more.
-    """
-    async with connection.transaction():
-        letters = await store.lock_dead_letters(connection, ids, reasons, after, limit)
-        judged = [(letter.record, judge(letter.record)) for letter in letters]
-        results = [
-            (letter, verdict if isinstance(verdict, DeadLetter) else None)
-            for letter, (_, verdict) in zip(letters, judged, strict=True)
-        ]
-        if dry_run:
-            return results, Report()
-        usable = [each for each in judged if not isinstance(each[1], DeadLetter)]
-        # Whatever release refused it, nobody was told of it: what came with an upgrade doesn't matter.
-        report = await _apply(connection, sort(usable), now, policy, Upgrade())
-        used = [letter.dead_letter_id for letter, refused in results if refused is None]
-        await store.mark_redriven(connection, used, now)
-    return results, report
+        report = await apply_batch(connection, Batch(), now, policy, upgrade, keys)
+        reached("house.before_commit")
+    return report

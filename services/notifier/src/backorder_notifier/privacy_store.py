@@ -115,8 +115,3 @@ async def lock_orders_to_purge(connection: Connection, before: datetime, limit: 
 
 async def purge_orders(connection: Connection, order_ids: Sequence[str], now: datetime) -> Purged:
     return Purged(len(order_ids), *(await run(connection, "purge_orders", order_ids, now))[0])
-
-
-async def purge_dead_letters(connection: Connection, before: datetime, limit: int) -> int:
-    """How many went."""
-    return len(await run(connection, "purge_dead_letters", before, limit))

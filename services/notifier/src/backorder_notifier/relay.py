@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from backorder_notifier import store
+from backorder_notifier.dead_letter_records import LEFT_OUT, as_record
 from backorder_notifier.errors import describe
 from backorder_notifier.fail_points import reached
 from backorder_notifier.pulse import Pulse
@@ -114,18 +115,24 @@ class Relay:
             return
         topic = f"{self._prefix}notifier.dlq"
         try:
-            await self._publish(topic, [_as_record(letter) for letter in letters])
+            await self._publish(topic, [as_record(letter) for letter in letters])
         except MessageSizeTooLargeError:
             # One among them is larger than the topic takes: each by itself, so that it holds up no other.
             for letter in letters:
-                try:
-                    await self._publish(topic, [_as_record(letter)])
-                except MessageSizeTooLargeError:
-                    log.error("dead_letter_too_large_to_publish", dead_letter_id=letter.dead_letter_id)
+                await self._publish_what_fits(topic, letter)
         reached("dlq.acked")
         async with borrowed(self._pool) as connection:
             ids = [letter.dead_letter_id for letter in letters]
             await store.mark_dead_letters_published(connection, ids, datetime.now(UTC), self._holder, epoch)
+
+    async def _publish_what_fits(self, topic: str, letter: DeadLetterRow) -> None:
+        for left_out in LEFT_OUT:
+            try:
+                await self._publish(topic, [as_record(letter, left_out)])
+            except MessageSizeTooLargeError:
+                continue
+            return
+        log.error("dead_letter_too_large_to_publish", dead_letter_id=letter.dead_letter_id)
 
     async def _publish(self, topic: str, records: Sequence[tuple[bytes | None, bytes | None, Headers]]) -> None:
         """Raises the first failure; no send is left un-awaited, or a refused record would be lost without a word."""
@@ -216,17 +223,3 @@ async def _enqueue(
     else:
         sent = await producer.send(topic, value=value, key=key, headers=headers)
     return sent
-
-
-def _as_record(letter: DeadLetterRow) -> tuple[bytes | None, bytes | None, Headers]:
-    """The original bytes, and headers that say where it was and why it is here."""
-    record = letter.record
-    why = (
-        ("dlq.topic", record.full_topic),
-        ("dlq.partition", str(record.partition)),
-        ("dlq.offset", str(record.offset)),
-        ("dlq.reason", letter.reason),
-        ("dlq.detail", letter.detail),
-        ("dlq.failed_at", letter.failed_at.isoformat().replace("+00:00", "Z")),
-    )
-    return record.key, record.value, (*record.headers, *((name, value.encode()) for name, value in why))

@@ -131,6 +131,7 @@ class Settings(BaseSettings):
     give_up_after: Duration = timedelta(days=5)
 
     keep_days: Annotated[int, Field(ge=30, le=36_500)] = 730
+    dead_letters_keep_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

@@ -230,25 +230,6 @@ async def bury(connection: Connection, now: datetime, letters: Iterable[tuple[Re
     await run(connection, "bury", now, *columns(rows, 11))
 
 
-async def list_dead_letters(connection: Connection, reasons: Sequence[str] | None, limit: int) -> list[DeadLetterRow]:
-    return [_dead_letter(row) for row in await run(connection, "list_dead_letters", reasons, limit)]
-
-
-async def read_dead_letter(connection: Connection, dead_letter_id: int) -> DeadLetterRow | None:
-    rows = await run(connection, "read_dead_letter", dead_letter_id)
-    return _dead_letter(rows[0]) if rows else None
-
-
-async def lock_dead_letters(
-    connection: Connection, ids: Sequence[int] | None, reasons: Sequence[str] | None, after: int, limit: int
-) -> list[DeadLetterRow]:
-    return [_dead_letter(row) for row in await run(connection, "lock_dead_letters", ids, reasons, after, limit)]
-
-
-async def mark_redriven(connection: Connection, ids: Sequence[int], now: datetime) -> None:
-    await run(connection, "mark_redriven", list(ids), now)
-
-
 # For people and metrics
 
 

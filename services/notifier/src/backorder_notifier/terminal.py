@@ -1,12 +1,14 @@
 """What every command does with its terminal: settings in, a connection, answers out, exit codes."""
 
 import asyncio
+import contextlib
 import getpass
 import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn, TypeVar
 
 import asyncpg
 import typer
@@ -22,6 +24,8 @@ Work = Callable[[asyncpg.Connection], Awaitable[T]]
 
 Json = Annotated[bool, typer.Option("--json", help="JSON with stable keys.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="At most so many.")]
+
+_LONGEST_AGE: Final = timedelta(days=36_500)
 
 COMMAND_SECONDS = 300
 """Longer than the service allows itself: nobody waits for an operator's answer but the operator."""
@@ -49,6 +53,11 @@ def user() -> str:
         return f"user {os.getuid()}"
 
 
+def user_and_host() -> str:
+    """The same with the machine, for what is looked at from others."""
+    return f"{user()}@{socket.gethostname()}"
+
+
 def problem(text: str) -> NoReturn:
     """The command found a problem, or not what it was asked for: exit 1."""
     sys.stderr.write(f"backorder-notifier: {text}\n")
@@ -62,12 +71,34 @@ def answer(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str
         print_rows(rows, columns, empty)
 
 
+_AGES: Final = {
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+    "w": timedelta(weeks=1),
+}
+
+
 def age(text: str) -> timedelta:
-    """ "30d" or "36h". Raises ConfigurationError."""
+    """ "30d", "36h", "90m" or "2w". Raises ConfigurationError."""
     number, unit = text[:-1], text[-1:]
-    if not number.isdecimal() or unit not in {"d", "h"} or len(number) > 6:
+    if not (number.isascii() and number.isdecimal()) or unit not in _AGES or len(number) > 6:
         raise ConfigurationError(f"{text!r} is not an age such as 30d or 36h")
-    return timedelta(days=int(number)) if unit == "d" else timedelta(hours=int(number))
+    length = int(number) * _AGES[unit]
+    if length > _LONGEST_AGE:
+        raise ConfigurationError(f"{text!r} is more than {_LONGEST_AGE.days} days")
+    return length
+
+
+def time_of(text: str) -> datetime:
+    """A moment as RFC 3339 with a zone, or as an age such as 2h: so long before now. Raises ConfigurationError."""
+    with contextlib.suppress(ConfigurationError):
+        return now() - age(text)
+    with contextlib.suppress(ValueError):
+        at = datetime.fromisoformat(text)
+        if at.tzinfo is not None:
+            return at
+    raise ConfigurationError(f"{text!r} is not a time such as 2026-11-02T09:00:00Z, or an age such as 2h or 3d")
 
 
 def with_database(work: Work[T], *, any_schema: bool = False) -> T:
