@@ -67,13 +67,15 @@ async def tell_due(connection: Connection, policy: Policy, now: datetime, limit:
             orders = await told_store.take_orders_to_tell(connection, now, limit)
             taken += [row.order_id for row in orders]
             report = await _tell(connection, orders, policy, now) if orders else TellReport()
-            reached("teller.before_commit")
+            if orders:
+                reached("teller.before_commit")
     except Exception as error:
         if is_not_ready(error) or not taken:
             raise
         report = await _tell_apart(connection, taken, error, policy, now)
     report.more = len(taken) == limit
-    reached("teller.after_commit")
+    if taken:
+        reached("teller.after_commit")
     return report
 
 
