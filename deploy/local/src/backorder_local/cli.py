@@ -31,6 +31,14 @@ DataDir = Annotated[
 ]
 OfStack = Annotated[Path | None, typer.Option("--data-dir", help="Which stack, where several run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+UnsafeDurability = Annotated[
+    bool,
+    typer.Option(
+        "--accept-unsafe-durability",
+        envvar="BACKORDER_ACCEPT_UNSAFE_DURABILITY",
+        help="The PostgreSQL of BACKORDER_POSTGRES may run without fsync and lose what it acknowledged.",
+    ),
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.", show_default=True)]
 
 
@@ -48,6 +56,7 @@ def up(
     smtp_port: Port = 0,
     allocator_port: Port = 0,
     notifier_port: Port = 0,
+    unsafe_durability: UnsafeDurability = False,
 ) -> None:
     """Run the whole stack until Ctrl-C: Kafka, PostgreSQL, a mail sink, allocator and notifier."""
     end_on_signals()
@@ -58,6 +67,7 @@ def up(
         with_services=services,
         allocator_port=allocator_port,
         notifier_port=notifier_port,
+        unsafe_durability=unsafe_durability,
     )
     try:
         with stack(plan, say) as running:
@@ -84,6 +94,7 @@ def demo(
         Way | None,
         typer.Option("--with", envvar=finder.WAY_VARIABLE, help="Force where Kafka and PostgreSQL come from."),
     ] = None,
+    unsafe_durability: UnsafeDurability = False,
     as_json: AsJson = False,
 ) -> None:
     """Replay real purchases through the whole stack, and sum up what happened. Exit 1 if an audit finds a problem."""
@@ -93,7 +104,7 @@ def demo(
     try:
         from backorder_local import demo as demos  # noqa: PLC0415  half a second of pyarrow that only this needs
 
-        demos.run(demos.Wanted(lines, data, speed, seed, way, keep, as_json), say)
+        demos.run(demos.Wanted(lines, data, speed, seed, way, keep, as_json, unsafe_durability), say)
     except KeyboardInterrupt:
         say("Ended.")
         raise typer.Exit(130) from None

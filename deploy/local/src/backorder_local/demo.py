@@ -54,6 +54,7 @@ class Wanted:
     way: Way | None
     keep: bool
     as_json: bool
+    unsafe_durability: bool = False
 
 
 def run(wanted: Wanted, say: Callable[[str], None]) -> None:
@@ -68,7 +69,12 @@ def run(wanted: Wanted, say: Callable[[str], None]) -> None:
     )
     say(f"  Receipts are synthetic: the data has no supply. {supply.share_waiting:.1%} of the lines should wait")
     cut = replay.windows(bought, supply)
-    plan = Plan(wish=Wish(wanted.way), prefix=own_prefix(wanted.way), own_sink=True)
+    plan = Plan(
+        wish=Wish(wanted.way),
+        prefix=own_prefix(wanted.way),
+        own_sink=True,
+        unsafe_durability=wanted.unsafe_durability,
+    )
     with stack.stack(plan, say) as running:
         say("Replaying" + (f" at {wanted.speed:g} × real time" if wanted.speed else ", as fast as possible"))
         with progress.shown() as show:

@@ -18,6 +18,7 @@ from backorder_local.place import Place
 from backorder_local.processes import Process
 
 READY_SECONDS = 60
+RISKS = {"allocator": ("--accept-unsafe-durability",), "notifier": ()}
 STOP_SECONDS = 30  # what a service may take to finish the batch in hand
 NOTIFIER_UNLESS_SET = {
     "NOTIFIER_MAIL_FROM": "Backorder <shop@example.org>",
@@ -104,14 +105,19 @@ def run(place: Place, started: ExitStack, name: str, command: tuple[str, ...], v
 
 
 @contextmanager
-def services(place: Place, variables: Mapping[str, str]) -> Iterator[tuple[Service, Service]]:
-    """Runs allocator and notifier until the end of the block; yields them once both are ready. Raises LocalError."""
+def services(
+    place: Place, variables: Mapping[str, str], *, unsafe_durability: bool
+) -> Iterator[tuple[Service, Service]]:
+    """Runs allocator and notifier until the end of the block; yields them once both are ready. Raises LocalError.
+
+    They refuse a PostgreSQL that may lose what it acknowledged, unless the user said that it may.
+    """
     with ExitStack() as started:
         allocator, notifier = (
             Service(
                 name,
                 f"http://127.0.0.1:{variables[f'{name.upper()}_HTTP_PORT']}",
-                run(place, started, name, (name, "run"), variables),
+                run(place, started, name, (name, "run", *(RISKS[name] if unsafe_durability else ())), variables),
             )
             for name in ("allocator", "notifier")
         )

@@ -20,13 +20,15 @@ CHECK_SECONDS = 0.2
 class Plan:
     """What to start. Without services: the servers alone. `prefix` goes before topics, groups and databases.
 
-    With `own_sink` the mails go to a sink of ours, even where an environment variable names a mail server."""
+    With `own_sink` the mails go to a sink of ours, even where an environment variable names a mail server.
+    With `unsafe_durability` a PostgreSQL that the user named may run without fsync."""
 
     wish: Wish = Wish()  # noqa: RUF009  frozen
     data_dir: Path | None = None
     prefix: str = ""
     with_services: bool = True
     own_sink: bool = False
+    unsafe_durability: bool = False
     allocator_port: int = 0
     notifier_port: int = 0
 
@@ -69,7 +71,7 @@ def stack(plan: Plan, say: Callable[[str], None]) -> Iterator[Stack]:
             say("Making databases, tables and topics")
             services.prepare(home, postgres.address, variables)
             say("Starting the services")
-            running = opened.enter_context(services.services(home, variables))
+            running = opened.enter_context(services.services(home, variables, unsafe_durability=plan.unsafe_durability))
         known = State(
             pid=os.getpid(),
             started=state.own_start(),
