@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE = $(BIN)/uv pip compile --quiet $(PROJECTS) --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-package backorder-schemas --no-emit-package backorder-allocator --no-emit-package backorder-notifier --no-emit-package backorder-local
 
-.PHONY: demo test check month histories mutations bench run clean requirements setup setup-dev
+.PHONY: demo test check month histories mutations hostile bench run clean requirements setup setup-dev
 .DELETE_ON_ERROR:
 
 demo: setup ## Replay real purchases through the whole system. make demo ARGS="--lines 5000 --keep"
@@ -31,6 +31,10 @@ mutations: setup-dev ## Named mistakes in the rules: each must make a test fail
 
 histories: setup-dev ## Random histories of everything against the naive model: make histories EXAMPLES=100000
 	BACKORDER_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/allocator/test_whole_histories.py tests/allocator/test_batches.py
+
+hostile: setup-dev ## Hostile input to both services, at least so many records: make hostile EXAMPLES=100000
+	BACKORDER_HOSTILE=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest -s tests/schemas/test_hostile.py tests/allocator/test_hostile.py \
+		tests/allocator/test_hostile_sums.py tests/notifier/test_hostile_input.py
 
 month: setup-dev ## A month of real purchases on a fast clock: every message compared with what happened
 	@$(BIN)/python -m tests.month $(ARGS)

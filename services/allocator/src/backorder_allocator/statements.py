@@ -53,7 +53,11 @@ async def copy(connection: Connection, table: str, columns: tuple[str, ...], row
     """Append rows to a table by COPY."""
     started = perf_counter()
     with _given_up(connection):
-        await connection.copy_records_to_table(table, columns=columns, records=rows)
+        try:
+            await connection.copy_records_to_table(table, columns=columns, records=rows)
+        except (OverflowError, UnicodeEncodeError) as error:
+            # Of a value that no column takes, the driver makes an error of its own only in arguments of statements.
+            raise asyncpg.NumericValueOutOfRangeError(type(error).__name__) from error
     STATEMENT_SECONDS.labels(f"copy_{table}").observe(perf_counter() - started)
 
 
