@@ -132,8 +132,8 @@ async def no_supply_covers_two(lines: AsyncIterator[Any], supplies: Iterable[Any
 
 
 def is_clean(checks: Iterable[Check], *, strict: bool) -> bool:
-    """Whether no rule is broken; with `strict`, whether each was looked at as well."""
-    return not any(check.violations or (strict and not check.checked) for check in checks)
+    """Whether no rule is broken; with `strict`, whether each was looked at as well, or says why not."""
+    return not any(check.violations or (strict and not check.checked and not check.unchecked) for check in checks)
 
 
 def show(checks: list[Check], *, json: bool, strict: bool = False) -> None:

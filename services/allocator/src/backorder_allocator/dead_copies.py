@@ -15,8 +15,10 @@ from backorder_allocator.statements import Connection, run, stream
 from backorder_allocator.walking import Extent, Place, Walker
 
 TOPIC = "allocator.dlq"
-_REASONS = ("dlq.topic", "dlq.partition", "dlq.offset", "dlq.reason", "dlq.detail", "dlq.failed_at")
+_PLACE = ("dlq.topic", "dlq.partition", "dlq.offset")
 _LEFT_OUT = "dlq.left_out"
+_OURS = frozenset({*_PLACE, "dlq.reason", "dlq.detail", "dlq.failed_at", _LEFT_OUT})
+"""Headers that say why a record is here; where the original had one of these names, ours stands in its place."""
 
 
 class _Origin(NamedTuple):
@@ -90,7 +92,7 @@ class DeadCopies:
         """Where the original was read, as the headers say; None where they don't."""
         named = dict(record.headers)
         try:
-            texts = [(named[name] or b"").decode() for name in _REASONS[:3]]
+            texts = [(named[name] or b"").decode() for name in _PLACE]
             return _Origin(texts[0].removeprefix(self.prefix), int(texts[1]), int(texts[2]))
         except (KeyError, ValueError):
             return None
@@ -131,17 +133,20 @@ class DeadCopies:
 
 
 def _split(headers: Headers) -> tuple[Headers, dict[str, bytes | None]]:
-    """The headers of the original, and ours behind them."""
-    ours = len(_REASONS) + (bool(headers) and headers[-1][0] == _LEFT_OUT)
-    return tuple(headers[:-ours]), dict(headers[-ours:])
+    """The headers of the original, and ours."""
+    original = tuple(each for each in headers if each[0] not in _OURS)
+    return original, {name: value for name, value in headers if name in _OURS}
 
 
 def _is_of(row: asyncpg.Record, record: ConsumerRecord, original: Headers, left_out: Sequence[str]) -> bool:
     """Whether a record is the copy of a letter, but for what did not fit."""
+    pairs = zip(row["header_names"], row["header_values"], strict=True)
+    named = [(name, value) for name, value in pairs if name.decode("utf-8", "surrogatepass") not in _OURS]
+    same_headers = list(zip(header_names(original), (value for _, value in original), strict=True)) == named
     return bool(
         ("key" in left_out or record.key == row["key"])
         and ("value" in left_out or record.value == row["value"])
-        and ("headers" in left_out or are_headers_of(original, row))
+        and ("headers" in left_out or same_headers)
     )
 
 

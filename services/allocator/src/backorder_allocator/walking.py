@@ -43,13 +43,16 @@ class Walker:
         self.consumer = consumer
         self.prefix = prefix
         self.partitions = partitions
+        self.first: dict[TopicPartition, int] = {}
+        self.ahead: tuple[TopicPartition, int] | None = None
+        """What is fetched while another partition is read, and from where on."""
         self.unreadable = 0
         """Records that the client library can't read, such as those whose header names are not UTF-8."""
 
     async def extents(self) -> dict[Place, Extent]:
         """Of all partitions, sorted by topic and partition."""
         # The ends last: what was published before this is asked lies below them.
-        first = await self.consumer.beginning_offsets(self.partitions)
+        first = self.first = await self.consumer.beginning_offsets(self.partitions)
         end = await self.consumer.end_offsets(self.partitions)
         return {
             Place(each.topic.removeprefix(self.prefix), each.partition): Extent(first[each], end[each])
@@ -61,8 +64,10 @@ class Walker:
         partition = TopicPartition(self.prefix + place.topic, place.partition)
         if start >= end:
             return
-        self.consumer.seek(partition, start)
+        if self.ahead != (partition, start):
+            self.consumer.seek(partition, start)
         self.consumer.resume(partition)
+        self.fetch_ahead(partition)
         portion, goes_on, deadline = PORTION, start, monotonic() + PATIENCE_SECONDS
         try:
             while await self.consumer.position(partition) < end:
@@ -84,6 +89,16 @@ class Walker:
                     yield [record for record in records if record.offset < end]
         finally:
             self.consumer.pause(partition)
+
+    def fetch_ahead(self, partition: TopicPartition) -> None:
+        """Let the library fetch the one after this in the meantime: most are short, and each first fetch is a wait."""
+        self.ahead = None
+        after = self.partitions.index(partition) + 1
+        if after < len(self.partitions):
+            following = self.partitions[after]
+            self.ahead = following, self.first.get(following, 0)
+            self.consumer.seek(*self.ahead)
+            self.consumer.resume(following)
 
 
 @asynccontextmanager

@@ -5,9 +5,10 @@ says nothing.
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any, Final
 
+from backorder_notifier.checks import Check
 from backorder_notifier.kinds import OPTIONAL
 from backorder_notifier.policy import Policy
 from backorder_notifier.reasons import REASONS
@@ -15,7 +16,6 @@ from backorder_notifier.sentences import MORE_REASONS
 from backorder_notifier.statements import Connection, run
 from backorder_notifier.states_told import OrderHistory
 
-EXAMPLES: Final = 5
 _PORTION: Final = 500  # orders whose history is in memory at a time
 
 BY_SQL: Final = {
@@ -36,24 +36,15 @@ BY_SQL: Final = {
     "who was forgotten is forgotten": "audit_the_forgotten_are_forgotten",
     "every end of a message was given to subscribers, in order": "audit_outcomes_are_numbered",
 }
+NONE_NOW: Final = {
+    "an order has at most one open message, its last": "no message is open now",
+    "nothing waits for ever": "nothing is undecided now",
+    "nothing from before NOTIFIER_START_AT was told": "NOTIFIER_START_AT is not set, or nothing was told since",
+    "who unsubscribed gets nothing optional": "nothing optional was sent",
+    "who was forgotten is forgotten": "nobody was forgotten",
+}
+"""Rules that there may be nothing to look at for, without anything being wrong: why."""
 NEVER_BACK: Final = "no message tells an older state than the one before"
-
-
-@dataclass(slots=True)
-class Check:
-    """One rule: how often it was looked at, how often it was broken, and the first examples."""
-
-    rule: str
-    checked: int = 0
-    violations: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def found(self, violation: str | None) -> None:
-        self.checked += 1
-        if violation is not None:
-            self.violations += 1
-            if len(self.examples) < EXAMPLES:
-                self.examples.append(violation)
 
 
 async def audit(connection: Connection, policy: Policy) -> list[Check]:
@@ -67,7 +58,9 @@ async def audit(connection: Connection, policy: Policy) -> list[Check]:
     checks = []
     for rule, statement in BY_SQL.items():
         row = (await run(connection, statement, *arguments.get(statement, ())))[0]
-        checks.append(Check(rule, row["checked"], row["broken"], list(row["examples"] or ())))
+        check = Check(rule, row["checked"], row["broken"], list(row["examples"] or ()))
+        check.unchecked = None if check.checked else NONE_NOW.get(rule)
+        checks.append(check)
     checks.append(await _never_back(connection))
     return checks
 
@@ -84,3 +77,8 @@ async def _never_back(connection: Connection) -> Check:
                     check.found(violation)
         after = rows[-1]["order_id"]
     return check
+
+
+def is_clean(checks: Iterable[Check], *, strict: bool) -> bool:
+    """Whether no rule is broken; with `strict`, whether each was looked at as well, or says why not."""
+    return not any(check.violations or (strict and not check.checked and not check.unchecked) for check in checks)

@@ -1,0 +1,2 @@
+-- The epoch of what is published.
+SELECT epoch FROM identity

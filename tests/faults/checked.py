@@ -1,0 +1,103 @@
+"""A small shop in which everything happened, on a real Kafka and PostgreSQL, for the checker to look at."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tests.conftest import Databases, MailSink
+from tests.e2e.conftest import migrated_database
+from tests.e2e.messages import Message, OrderLine, adjustment, cancel, count, order, receipt, shipment
+from tests.e2e.notifying import Notifying
+from tests.e2e.world import World, made_world
+from tests.faults.load import Load, escalation_days, load, ships
+
+NOBODY = "/somebody/else"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Both services after their work; they have ended, and nothing changes any more."""
+
+    world: World
+    notifying: Notifying
+    sent: Load
+
+
+@asynccontextmanager
+async def checked(
+    kafka: str, postgres: Databases, mail_sink: MailSink, prefix: str, folder: Path, *, orders: int
+) -> AsyncIterator[Checked]:
+    """`orders` orders and what belongs to them, bad messages and repeats among them."""
+    mail_sink.reset()
+    urls = [migrated_database(postgres, service) for service in ("allocator", "notifier")]
+    async with made_world(kafka, prefix, urls[0], folder) as world:
+        database = await asyncpg.connect(urls[1])
+        notifying = Notifying(world, urls[1], database, mail_sink)
+        try:
+            sent = load(orders, seed=7)
+            services = [
+                await world.allocator(
+                    ready=False, batch=100, ALLOCATOR_COMPLETE_ESCALATES_AFTER_DAYS=escalation_days()
+                ),
+                await notifying.start(ready=False),
+            ]
+            await world.publish(*sent.messages, *bad_messages(), *of_customers())
+            await world.settled()
+            await world.publish(*await ships(world, sent), *of_strangers())
+            await notifying.settled()
+            for service in services:
+                await service.end()
+            yield Checked(world, notifying, sent)
+        finally:
+            await database.close(timeout=5)
+
+
+def bad_messages() -> list[Message]:
+    """Each of them is a dead letter; the first two differ from what is known, the last one is empty."""
+    return [
+        order("conflict", OrderLine("SKU-2", 1)),
+        order("conflict", OrderLine("SKU-2", 2)),
+        receipt("opening-3", "SKU-3", 1),
+        Message("orders", b"not json", b"{", (("x", b"\xff"), ("null", None))),
+        Message("catalog", b"SKU-4", b'{"type": "SkuPolicyChanged", "id": "p"}'),
+        Message("customers", b"c-1", b'{"type": "ContactChanged"}'),
+        Message("fulfilment", None, None),
+    ]
+
+
+def of_customers() -> list[Message]:
+    """Stock that is lost, found and counted; customers who can be reached and some who can't."""
+    return [
+        adjustment("a-1", "SKU-5", -3),
+        adjustment("a-2", "SKU-5", 2),
+        count("c-1", "SKU-6", 2),
+        order("told", OrderLine("SKU-7", 900), email="told@example.org"),
+        order("told later", OrderLine("SKU-7", 900), email="later@example.org"),
+        cancel("told later", (1, 5)),
+        order("shipped", OrderLine("SKU-8", 1), email="shipped@example.org"),
+        shipment("s-1", "shipped", (1, 1)),
+    ]
+
+
+def of_strangers() -> list[Message]:
+    """What somebody else wrote to topics of ours, by mistake."""
+    return [
+        Message("stock-alerts", b"SKU-1", b'{"type": "LowStock"}', (("ce_source", NOBODY.encode()),)),
+        Message("allocator.dlq", b"x", b"y"),
+        Message("notifier.dlq", b"x", b"y"),
+        Message("notifications", b"x", b"y"),
+    ]
+
+
+async def published_again(world: World, topic: str, **changes: Any) -> Message:
+    """A copy of the first record of ours on a topic, with these parts of it changed."""
+    records = [each for each in await world.read(topic) if dict(each.headers).get("ce_source") != NOBODY.encode()]
+    first = records[0]
+    parts: dict[str, Any] = {"key": first.key, "value": first.value, "headers": first.headers} | changes
+    await asyncio.sleep(0)
+    return Message(topic, **parts)
