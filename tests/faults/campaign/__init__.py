@@ -1,0 +1,1 @@
+"""A campaign of faults against both services, judged by databases, topics and mailbox."""
