@@ -65,6 +65,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._placing: asyncio.Task[None] | None = None
         self._failures = 0
         self._place_failures = 0
+        self._left_alone_since: float | None = None
         # Whether all that the library took was worked, or will be read again.
         self._settled = True
         self._last_turn = time.monotonic()
@@ -121,7 +122,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """False: they are paused until the database is back."""
         if not partitions or await self._place(partitions):
             return True
-        self._require_consumer().pause(*partitions)
+        # A newer assignment may have come meanwhile, which has its own placing.
+        self._require_consumer().pause(*(partitions & self._require_consumer().assignment()))
         if self._placing is not None:
             self._placing.cancel()
         self._placing = asyncio.create_task(self._place_later(partitions))
@@ -180,7 +182,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             async with self._busy:
                 left = consumer.assignment() - self._placed
                 if await self._place_or_wait(left):
-                    consumer.resume(*left)
+                    consumer.resume(*(left & consumer.assignment()))
         if not self._settled:
             # What it took before is nowhere: it raised, or the batch was dropped on its way to the handler.
             async with self._busy:
@@ -200,9 +202,13 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return records
 
     def _is_left_alone(self, consumer: AIOKafkaConsumer) -> bool:
-        """Partitions are ours, and nobody is about to place them: what should have was cut off."""
+        """Partitions are ours for a while, and nobody is about to place them: what should have was cut off."""
         waits = self._placing is not None and not self._placing.done()
-        return not (waits or self._busy.locked() or consumer.assignment() <= self._placed)
+        if waits or self._busy.locked() or consumer.assignment() <= self._placed:
+            self._left_alone_since = None
+        elif self._left_alone_since is None:
+            self._left_alone_since = time.monotonic()
+        return self._left_alone_since is not None and time.monotonic() - self._left_alone_since > _PLACE_SECONDS
 
     async def _go_back(self) -> bool:
         """To the cursors, with all that can be read: the library may have moved on past what it never handed over."""

@@ -127,6 +127,8 @@ class MailServer:
         protocol = client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("connection lost")
+        if end.expired():  # the library's own timeouts may swallow its cancellation
+            raise TimeoutError
         end.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
         letter.handed_over = True
         protocol.write(_stuffed(letter.mail))

@@ -148,6 +148,10 @@ def configure_logging(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     handler.addFilter(_libraries_once(OncePerHalfMinute()))
+    # FastStream writes by a handler of its own: texts with tracebacks, which may quote data, as often as it likes.
+    faststream = logging.getLogger("faststream")
+    faststream.handlers.clear()
+    faststream.propagate = True
     logging.getLogger("backorder_notifier").setLevel(level.upper())
     structlog.configure(
         processors=[*stamped, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
