@@ -7,7 +7,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from backorder_notifier.audits import BY_SQL, NEVER_BACK, Check, audit
+from backorder_notifier.audits import BY_SQL, NEVER_BACK, audit
+from backorder_notifier.checks import Check
 from backorder_notifier.policy import Policy
 from backorder_notifier.states_told import OrderHistory
 from tests.conftest import Databases

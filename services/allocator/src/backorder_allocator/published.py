@@ -3,9 +3,11 @@
 One bit of memory for each event, and one entry for each key of `availability` that an older version came behind.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Any
 
 import asyncpg
@@ -22,6 +24,8 @@ from backorder_schemas import TOPICS
 OUTPUTS = tuple(sorted(topic.name for topic in TOPICS.values() if topic.messages and "allocator" in topic.producers))
 PUBLISHED_AT_ONCE = 2000
 """Events that the relay may repeat after it was stopped: so far the oldest copy on a topic may be from the newest."""
+IN_DOUBT_SECONDS = 45.0
+"""So long after a relay took over, what the one before had on its way may still come; then it is repeated."""
 _SOURCE = ("ce_source", SOURCE.encode())
 
 
@@ -57,6 +61,7 @@ class Published:
     snapshot: Connection
     live: Connection
     head: Head
+    patience: float = IN_DOUBT_SECONDS
     seen: Bits = field(default_factory=Bits)
     strangers: int = 0
     """Records that are not ours, by `ce_source`."""
@@ -91,6 +96,7 @@ class Published:
                 highest = await self.look_at(place, records, highest)
         self.strangers += walker.unreadable
         await self.look_for_the_rest()
+        await self.look_for_the_newest(walker, extents)
 
     async def look_at(self, place: Place, records: Sequence[ConsumerRecord], highest: int) -> int:
         """One portion of a partition. `highest`: the highest seq that appeared there; gives the one afterwards."""
@@ -170,8 +176,6 @@ class Published:
             async for event in unseen:
                 if first <= event["seq"] <= published:
                     self.judge(event)
-        async for event in stream(self.snapshot, "audit_newest_availability", published):
-            await self.judge_newest(event)
 
     def judge(self, event: asyncpg.Record) -> None:
         seq, topic = event["seq"], event["topic"]
@@ -194,21 +198,42 @@ class Published:
         bound = self.bounds[place]
         return bound is None or seq < bound
 
-    async def judge_newest(self, event: asyncpg.Record) -> None:
-        """The last record of a key is the newest version, or one that was published after the snapshot."""
-        key, version, seq = event["key"], event["version"], event["seq"]
-        newer: list[int] = []
-        if seq not in self.seen:
-            rows = await run(self.live, "audit_later_versions", "availability", key, version)
-            newer = [row["seq"] for row in rows if row["seq"] in self.seen]
-            if not newer:
-                what = f"version {version} of {key} (seq {seq}), the newest, is not on availability"
-                self.newest.found(True, what, {"seq": seq})
-                return
-        last = self.last_shown.get(key, version)
-        self.newest.found(
-            last < version, f"version {last} of {key} is the last on availability, {version} is newer", {"seq": seq}
-        )
+    async def look_for_the_newest(self, walker: Walker, extents: dict[Place, Extent]) -> None:
+        """The last record of each key of `availability` is the newest version, or a later one than the snapshot has.
+
+        What a relay that was frozen or cut off had on its way may land behind newer versions. Whoever publishes since
+        then repeats the newest once that is over: so long it is waited for.
+        """
+        behind: list[asyncpg.Record] = []
+        async for event in stream(self.snapshot, "audit_newest_availability", self.head.published):
+            if event["seq"] not in self.seen and not await self.is_followed(event):
+                what = f"version {event['version']} of {event['key']}, the newest (seq {event['seq']}), is not there"
+                self.newest.found(True, what, {"seq": event["seq"]})
+            elif self.is_last(event):
+                self.newest.fine()
+            else:
+                behind.append(event)
+        places = {place: extent.end for place, extent in extents.items() if TOPICS[place.topic].compacted}
+        deadline = monotonic() + self.patience
+        while monotonic() < deadline and not all(map(self.is_last, behind)):
+            await asyncio.sleep(1)
+            for place, extent in (await walker.extents()).items():
+                if place in places:
+                    async for records in walker.walk(place, places[place], extent.end):
+                        await self.look_at(place, records, self.head.seq)
+                    places[place] = extent.end
+        for event in behind:
+            last = self.last_shown[event["key"]]
+            what = f"version {last} of {event['key']} is the last there, {event['version']} is newer"
+            self.newest.found(not self.is_last(event), what, {"seq": event["seq"]})
+
+    def is_last(self, event: asyncpg.Record) -> bool:
+        return self.last_shown.get(event["key"], event["version"]) >= event["version"]
+
+    async def is_followed(self, event: asyncpg.Record) -> bool:
+        """Whether a later version was seen: then this one may have been compacted away."""
+        later = await run(self.live, "audit_later_versions", event["topic"], event["key"], event["version"])
+        return any(row["seq"] in self.seen for row in later)
 
 
 def _source(named: Sequence[tuple[str, bytes | None]]) -> bytes | None:

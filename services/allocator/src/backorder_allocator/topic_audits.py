@@ -11,7 +11,7 @@ from backorder_allocator import audits, connections
 from backorder_allocator.checks import Check
 from backorder_allocator.dead_copies import TOPIC as DEAD_LETTERS
 from backorder_allocator.dead_copies import DeadCopies
-from backorder_allocator.published import OUTPUTS, Published, head
+from backorder_allocator.published import IN_DOUBT_SECONDS, OUTPUTS, Published, head
 from backorder_allocator.settings import Settings
 from backorder_allocator.statements import Connection, run
 from backorder_allocator.walking import Walker, walker
@@ -19,7 +19,7 @@ from backorder_allocator.worked import INPUTS, Worked
 
 
 async def audit(connection: Connection, settings: Settings) -> list[Check]:
-    """Check every rule, of tables and topics, on the live system. Reads only.
+    """Check every rule, of tables and topics, on the live system. Reads only; `connection` is in no transaction.
 
     Raises NotReadyError if Kafka or a second connection to the database can't be had, ConfigurationError if a topic is
     missing.
@@ -39,13 +39,18 @@ async def audit(connection: Connection, settings: Settings) -> list[Check]:
         await live.close()
 
 
-async def check(snapshot: Connection, live: Connection, outputs: Walker, inputs: Walker) -> list[Check]:
-    """Check every rule, in the caller's transaction. `live` is a connection that sees what was committed since."""
+async def check(
+    snapshot: Connection, live: Connection, outputs: Walker, inputs: Walker, patience: float = IN_DOUBT_SECONDS
+) -> list[Check]:
+    """Check every rule, in the caller's transaction. `live` is a connection that sees what was committed since.
+
+    `patience`: how many seconds to wait for what a relay repeats after it took over from another.
+    """
     at = await head(snapshot)
     published_extents, input_extents = await outputs.extents(), await inputs.extents()
     checks = await audits.check(snapshot)
     purged_before = (await run(snapshot, "audit_purged_before"))[0]["purged_before"]
-    published = Published(snapshot, live, at)
+    published = Published(snapshot, live, at, patience)
     await published.walk(outputs, published_extents)
     letters = DeadCopies(snapshot, live, outputs.prefix, purged_before)
     await letters.walk(outputs, published_extents)
