@@ -48,7 +48,7 @@ async def test_a_database_restored_from_backup_is_read_on_from_its_own_positions
     await connection.execute("TRUNCATE orders, customers, updates, versions, outbox CASCADE")
     await connection.execute("UPDATE cursors SET next_offset = 0")
     await connection.close()
-    await world.start()
+    await world.start("--accept-restored-database")
     await world.settled(1)
     # Told again, since the backup knew nothing of it; recognisable as the same.
     assert len(script.accepted) == 2

@@ -23,6 +23,7 @@ from backorder_schemas import CustomerNotified, Decoded, NotificationFailed, dec
 
 COMMAND = Path(sys.executable).with_name("backorder-notifier")
 T = TypeVar("T")
+UNSAFE = "--accept-unsafe-durability"  # the tests' PostgreSQL need not survive anything
 SETTLES = '{"default": {"quiet": "PT0.2S", "at_most": "PT1S"}}'
 
 
@@ -137,11 +138,11 @@ class World:
         finally:
             await admin.close()
 
-    async def start(self, *, ready: bool = True, **settings: str) -> Process:
+    async def start(self, *flags: str, ready: bool = True, **settings: str) -> Process:
         log = self.folder / f"{self.prefix}{len(self.processes)}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                COMMAND, "run", env=self.environment(**settings), stderr=errors, stdout=errors
+                COMMAND, "run", UNSAFE, *flags, env=self.environment(**settings), stderr=errors, stdout=errors
             )
         self.processes.append(Process(process, log))
         if ready:

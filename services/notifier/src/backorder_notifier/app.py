@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncpg
 from faststream.kafka import KafkaBroker
 
+from backorder_notifier.accepting import Accepting
 from backorder_notifier.checking import check
 from backorder_notifier.clock import Clock, system_clock
 from backorder_notifier.errors import NotifierError, describe
@@ -28,7 +29,7 @@ from backorder_notifier.relay import Relay
 from backorder_notifier.rendering import load_templates
 from backorder_notifier.sending import Sending
 from backorder_notifier.settings import Settings
-from backorder_notifier.starting import ready_database, ready_topics, started
+from backorder_notifier.starting import guarded, ready_database, ready_topics, started
 from backorder_notifier.statements import open_pool
 from backorder_notifier.subscribers import build_broker, describe_topics
 from backorder_notifier.telemetry import configure_logging, logger
@@ -62,8 +63,11 @@ class Parts:
         return [self.teller.pulse, *self.sending.pulses, self.relay.pulse, self.house.pulse]
 
 
-async def run(settings: Settings, clock: Clock = system_clock) -> None:
-    """Read, tell, send and publish until SIGTERM or SIGINT; then finish what is in hand. Raises ConfigurationError."""
+async def run(settings: Settings, accepting: Accepting, clock: Clock = system_clock) -> None:
+    """Read, tell, send and publish until SIGTERM or SIGINT; then finish what is in hand. Raises ConfigurationError.
+
+    `accepting`: what is gone on with though a guard of the start would stop for it.
+    """
     stop = asyncio.Event()
     _stop_on_signals(stop)
     configure_logging(settings.log_level)
@@ -86,6 +90,9 @@ async def run(settings: Settings, clock: Clock = system_clock) -> None:
         try:
             await _unless(stop, ready_database(pool))
             await _unless(stop, ready_topics(settings.bootstrap_servers, settings.topic_prefix))
+            await _unless(
+                stop, guarded(pool, settings.bootstrap_servers, settings.topic_prefix, accepting, clock)
+            )
             if not stop.is_set():
                 await _work(parts, health, stop, settings.topic_prefix, serving)
         except BaseException:

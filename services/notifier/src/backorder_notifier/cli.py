@@ -42,16 +42,45 @@ def main() -> None:
     try:
         cli()
     except NotifierError as error:
-        sys.stderr.write(f"backorder-notifier: {error}\n")
+        sys.stderr.write("".join(f"backorder-notifier: {line}\n" for line in str(error).splitlines()))
         sys.exit(error.exit_code)
 
 
-@cli.command("run")
-def run() -> None:
-    """Read events, tell customers, publish outcomes; until SIGTERM or Ctrl-C."""
-    from backorder_notifier.app import run as serve  # noqa: PLC0415 - half a second that other commands don't need
+def _accept(what: str, text: str) -> Any:
+    return typer.Option(f"--accept-{what}", help=text)
 
-    asyncio.run(serve(terminal.settings()))
+
+@cli.command("run")
+def run(
+    recreated_topic: Annotated[
+        bool, _accept("recreated-topic", "Read a topic that was deleted and made again from its beginning.")
+    ] = False,
+    partition_count: Annotated[bool, _accept("partition-count", "Go on with a changed number of partitions.")] = False,
+    lost_messages: Annotated[
+        bool, _accept("lost-messages", "Go on behind messages that are gone and were not read.")
+    ] = False,
+    restored_database: Annotated[
+        bool, _accept("restored-database", "Go on with a database that doesn't know what was published: a new epoch.")
+    ] = False,
+    unsafe_durability: Annotated[
+        bool, _accept("unsafe-durability", "Run on a database that may lose what it has confirmed.")
+    ] = False,
+    why: Annotated[str | None, typer.Option("--why", metavar="TEXT", help="Kept with what is accepted.")] = None,
+) -> None:
+    """Read events, tell customers, publish outcomes; until SIGTERM or Ctrl-C."""
+    from backorder_notifier.accepting import Accepting  # noqa: PLC0415
+    from backorder_notifier.app import run as serve  # noqa: PLC0415 - half a second that other commands don't need
+    from backorder_notifier.guards import What  # noqa: PLC0415
+
+    flags: dict[What, bool] = {
+        "recreated_topic": recreated_topic,
+        "partition_count": partition_count,
+        "lost_messages": lost_messages,
+        "restored_database": restored_database,
+        "unsafe_durability": unsafe_durability,
+    }
+    accepted = frozenset(what for what, is_accepted in flags.items() if is_accepted)
+    asyncio.run(serve(terminal.settings(), Accepting(accepted, terminal.user(), why)))
 
 
 @cli.command("migrate")

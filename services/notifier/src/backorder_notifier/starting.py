@@ -9,6 +9,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from faststream.kafka import KafkaBroker
 
 from backorder_notifier import migrate
+from backorder_notifier.accepting import Accepting, guard
+from backorder_notifier.clock import Clock
 from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, describe, is_not_ready
 from backorder_notifier.intake import READS
 from backorder_notifier.statements import borrowed
@@ -62,6 +64,16 @@ async def ready_topics(servers: list[str], prefix: str) -> None:
         finally:
             await admin.close()
         return f"topics {', '.join(missing)}: run backorder-allocator topics --apply" if missing else None
+
+    await _again("kafka", check)
+
+
+async def guarded(pool: asyncpg.Pool, servers: list[str], prefix: str, accepting: Accepting, clock: Clock) -> None:
+    """Kafka and the database are what they were, or somebody accepts that they are not. Raises GuardError."""
+
+    async def check() -> None:
+        async with borrowed(pool) as connection:
+            await guard(connection, servers, prefix, accepting, clock())
 
     await _again("kafka", check)
 
