@@ -13,8 +13,9 @@ from backorder_notifier.policy import Policy
 from backorder_notifier.states_told import OrderHistory
 from tests.conftest import Databases
 from tests.notifier.conftest import Season
-from tests.notifier.messages import NOON
+from tests.notifier.messages import NOON, created, placed, released, revoked
 from tests.notifier.season import POLICY
+from tests.notifier.shop import Shop
 
 OF = "message_id = (SELECT message_id FROM messages WHERE order_id = 'whole' AND position = {})"
 BROKEN = {
@@ -184,3 +185,31 @@ def test_what_stood_before_the_first_event_that_is_kept_is_not_judged() -> None:
     later = [event(7, "BackorderFilled", waiting=2)]
     assert judged((5, "2026-12-01", []), events=later) == [True]
     assert judged((5, "2026-12-01", ["v7"]), events=later) == [False]
+
+
+def test_a_loss_told_before_the_event_that_books_it_may_have_no_date() -> None:
+    lost = [event(9, "AllocationRevoked", quantity=2), event(1, "BackorderCreated", waiting=2, date="2026-12-01")]
+    assert judged((2, None, ["v9"]), (2, "2026-12-01", ["v1"]), events=lost) == [True, True]
+    assert judged((2, None, []), events=lost) == [False]
+
+
+async def test_a_loss_is_counted_where_it_was_told_first(connection: asyncpg.Connection) -> None:
+    shop = Shop(connection, POLICY)
+    cause = {"reason": "stock_lost", "quantity": 2, "caused_by": "a count"}
+    for told_first in ("revoked", "created"):
+        events = [
+            revoked(told_first, version=2, **cause),
+            created(
+                told_first, promised_at=NOON + timedelta(days=9), quantity_waiting=2, quantity_allocated=0, **cause
+            ),
+        ]
+        await shop.comes(placed(told_first))
+        await shop.comes(released(told_first))
+        for each in events if told_first == "revoked" else reversed(events):
+            await shop.comes(each)
+            await shop.decides(after=timedelta(seconds=10))
+            await shop.sends()
+    assert await connection.fetchval("SELECT count(*) FROM messages") == 3, "the date is told after the loss"
+    checks = {check.rule: check for check in await audit(connection, POLICY)}
+    assert [check for check in checks.values() if check.violations] == []
+    assert checks["the units of a message are the sums of its events"].checked == 3

@@ -32,16 +32,18 @@ class OrderHistory:
     seen: defaultdict[int, int] = field(init=False)
     shipped: bool = field(init=False, default=False)
     lost: defaultdict[int, int] = field(init=False)
+    losses: dict[str, int] = field(init=False)
     whole: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        self.states, self.seen, self.lost = {}, defaultdict(int), defaultdict(int)
+        self.states, self.seen, self.lost, self.losses = {}, defaultdict(int), defaultdict(int), {}
         versions = [each["version"] for each in self.events if each["type"] in _OF_BACKORDERS]
         self.whole = min(versions, default=1) == 1
         for each in self.events:
             line_no = each["line_no"]
             if each["type"] == "AllocationRevoked":
                 self.lost[line_no] += each["quantity"]
+                self.losses[each["event_id"]] = line_no
             elif each["type"] == "LinesShipped":
                 self.shipped = True
             elif each["type"] in _OF_BACKORDERS:
@@ -62,11 +64,15 @@ class OrderHistory:
             of_news = [number for number, each in enumerate(states) if each.event_id in about]
             first = max(self.seen[line_no], max(of_news, default=0))
             waiting, promised_at = heard["waiting"], _moment(heard.get("promised_at"))
+            # A loss told before the event that books it: that has the date, and is told when it comes.
+            undated = promised_at is None and line_no in {self.losses.get(each) for each in about}
             found = next(
                 (
                     number
                     for number in range(first, len(states))
-                    if self._is(states[number], line_no, waiting, promised_at)
+                    if self._is(
+                        states[number], line_no, waiting, states[number].promised_at if undated else promised_at
+                    )
                 ),
                 None,
             )

@@ -1,5 +1,6 @@
 -- The units that a message tells of a line are the sums of the events it tells: begun to wait, lost, filled, cancelled,
--- refused. Units that were there and were cancelled are told by AllocationRevoked. Lost stock is told by BackorderCreated, or by AllocationRevoked of the same cause where that came first.
+-- refused. Units that were there and were cancelled are told by AllocationRevoked. Lost stock is told by BackorderCreated, or
+-- by AllocationRevoked of the same cause where that was told in an earlier message.
 WITH told AS (
     SELECT
         updates.message_id, updates.line_no, updates.event ->> 'type' AS type, updates.event ->> 'reason' AS reason,
@@ -7,16 +8,21 @@ WITH told AS (
         EXISTS (
             SELECT
             FROM updates AS companion
+            JOIN messages AS before ON before.message_id = companion.message_id
             WHERE companion.order_id = updates.order_id
                 AND companion.line_no = updates.line_no
                 AND companion.caused_by = updates.caused_by
                 AND companion.event_id <> updates.event_id
                 AND companion.kind = 'allocation_revoked'
                 AND companion.state = 'told'
-                AND (companion.event ->> 'type' = 'BackorderCreated' OR companion.message_id <> updates.message_id)
+                AND CASE
+                    WHEN companion.event ->> 'type' = 'BackorderCreated' THEN before.position <= messages.position
+                    ELSE before.position < messages.position
+                END
         ) AS companion_tells_it
     FROM updates
-    WHERE updates.state = 'told' AND updates.message_id IS NOT NULL AND updates.topic IN ('backorders', 'allocations')
+    JOIN messages ON messages.message_id = updates.message_id
+    WHERE updates.state = 'told' AND updates.topic IN ('backorders', 'allocations')
 ),
 sums AS (
     SELECT
