@@ -121,7 +121,9 @@ ALLOCATOR = Subject(
     name="allocator",
     migrated=migrated,
     places=PLACES,
-    once=frozenset({"assignment.placed", "dlq.acked", "redrive.before_commit"}),
+    once=frozenset(
+        {"assignment.placed", "dlq.acked", "redrive.before_commit", "timer.before_commit", "timer.committed"}
+    ),
     open=scene,
     beside={"redrive.before_commit": break_a_redrive},
 )

@@ -107,7 +107,9 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
 
 def described(error: BaseException) -> dict[str, Any]:
     """An error for a log line: its kind and text, without a stack."""
-    return {"error": type(error).__name__, "message": text_of(error)}
+    said = {"error": type(error).__name__, "message": text_of(error)}
+    # What was raised while something was cleaned up says little without what it was cleaned up after.
+    return said | ({"after": type(error.__context__).__name__} if error.__context__ is not None else {})
 
 
 def text_of(error: BaseException) -> str:

@@ -1,0 +1,253 @@
+"""What PostgreSQL says when it can't: what may pass is tried again and done once, what does not pass stops loudly."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from asyncpg.exceptions._base import DataError as ArgumentError
+from asyncpg.exceptions._base import InterfaceError
+
+from backorder_allocator import batches, store, telemetry
+from backorder_allocator.batches import Record
+from backorder_allocator.connections import SESSION, passes
+from backorder_allocator.errors import NotReadyError
+from backorder_allocator.intake import Intake
+from backorder_allocator.loading import Context
+from backorder_allocator.publishing import Publisher
+from backorder_allocator.relay import Relay
+from tests.allocator.records import Partitions
+from tests.allocator.test_batches import NOW, assert_audit_is_clean, order, receipt, waiting
+from tests.conftest import Databases
+from tests.e2e.processes import eventually
+from tests.faults.campaign.proxy import Hold, Link, Pass
+from tests.faults.test_lost_replies import through
+
+PASSING = [
+    *(asyncpg.DeadlockDetectedError, asyncpg.SerializationError, asyncpg.ConnectionDoesNotExistError),
+    *(asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.CannotConnectNowError),
+    *(asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.IdleInTransactionSessionTimeoutError),
+    *(asyncpg.TransactionTimeoutError, asyncpg.IdleSessionTimeoutError, asyncpg.TooManyConnectionsError),
+    *(asyncpg.ReadOnlySQLTransactionError, asyncpg.InFailedSQLTransactionError, asyncpg.OutOfMemoryError),
+    *(asyncpg.InvalidCachedStatementError, InterfaceError, ConnectionResetError, TimeoutError),
+]
+STOPPING = [
+    *(asyncpg.DiskFullError, asyncpg.PostgresIOError, asyncpg.InsufficientPrivilegeError, asyncpg.CheckViolationError),
+    *(asyncpg.UndefinedTableError, asyncpg.InvalidPasswordError, asyncpg.DataCorruptedError, ArgumentError, KeyError),
+]
+
+
+@pytest.mark.parametrize("kind", [*PASSING, *STOPPING], ids=lambda kind: kind.__name__)
+def test_what_passes_by_itself_is_known(kind: type[Exception]) -> None:
+    assert passes(kind("said by a test")) == (kind in PASSING)
+
+
+@dataclass
+class Site:
+    """A database with a batch already done, and a second one to do; `admin` is nobody's connection."""
+
+    url: str
+    admin: asyncpg.Connection
+    partitions: Partitions
+    batch: list[Record]
+
+    @asynccontextmanager
+    async def intake(self, url: str | None = None, **session: str) -> AsyncIterator[Intake]:
+        settings = SESSION | session
+        pool = asyncpg.create_pool(url or self.url, min_size=0, max_size=2, server_settings=settings, command_timeout=3)
+        async with pool:
+            made = Intake(pool, Context(), lambda: None)
+            made.stopping.set()  # no pause between tries
+            yield made
+
+
+@pytest.fixture
+async def link(site: Site) -> AsyncIterator[Link]:
+    """Between the service and its database."""
+    port = urlsplit(site.url).port
+    assert port is not None
+    made = Link("database", "postgres", port)
+    await made.listen()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def site(postgres: Databases, migrated: str) -> AsyncIterator[Site]:
+    url = postgres.create_database(migrated)
+    admin = await asyncpg.connect(url)
+    partitions = Partitions()
+    await store.add_cursors(admin, [("orders", 0), ("stock-received", 0)])
+    await batches.work(admin, partitions.records([receipt("r", 1)]), Context(), NOW)
+    yield Site(url, admin, partitions, partitions.records([order("1", 2)]))
+    await admin.close()
+
+
+Obstacle = Callable[[Site], AbstractAsyncContextManager[dict[str, str]]]
+"""While it is entered, the batch can't be done. Gives settings of the session that it needs; "url" is not one."""
+
+
+@asynccontextmanager
+async def a_lock_held_too_long(site: Site) -> AsyncIterator[dict[str, str]]:
+    async with site.admin.transaction():
+        await site.admin.execute("SELECT FROM pools FOR UPDATE")
+        yield {"lock_timeout": "100"}
+
+
+@asynccontextmanager
+async def a_statement_that_takes_too_long(site: Site) -> AsyncIterator[dict[str, str]]:
+    async with site.admin.transaction():
+        await site.admin.execute("SELECT FROM pools FOR UPDATE")
+        yield {"statement_timeout": "100"}
+
+
+@asynccontextmanager
+async def a_deadlock(site: Site) -> AsyncIterator[dict[str, str]]:
+    """Somebody with a tool locks the other way round: first the pool, then a cursor."""
+
+    async def waits() -> bool:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await site.admin.execute("SELECT pg_stat_clear_snapshot()")
+        return bool(await site.admin.fetchval(query))
+
+    async def lock_the_cursor() -> None:
+        await eventually(waits, "the batch to wait for its pool")
+        # Whoever waited longest is ended; it is the batch.
+        await site.admin.execute("SELECT FROM cursors FOR UPDATE")
+
+    async with site.admin.transaction():
+        await site.admin.execute("SELECT FROM pools FOR UPDATE")
+        locking = asyncio.create_task(lock_the_cursor())
+        yield {"deadlock_timeout": "50"}
+        await locking
+
+
+@asynccontextmanager
+async def a_standby_that_was_the_primary(site: Site) -> AsyncIterator[dict[str, str]]:
+    name = await site.admin.fetchval("SELECT quote_ident(current_database())")
+    await site.admin.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    yield {}
+    await site.admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+
+
+@asynccontextmanager
+async def no_connection_left(site: Site) -> AsyncIterator[dict[str, str]]:
+    """An ordinary user who may have one, and has it."""
+    user, password = f"limited_{secrets.token_hex(4)}", secrets.token_hex(8)
+    await site.admin.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}' CONNECTION LIMIT 1")
+    await site.admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}")
+    await site.admin.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {user}")
+    parts = urlsplit(site.url)
+    host = parts.netloc.rpartition("@")[2]
+    url = urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
+    held = await asyncpg.connect(url)
+    try:
+        yield {"url": url}
+    finally:
+        await held.close()
+
+
+OBSTACLES: dict[Obstacle, str] = {
+    a_lock_held_too_long: "LockNotAvailableError",
+    a_statement_that_takes_too_long: "QueryCanceledError",
+    a_deadlock: "DeadlockDetectedError",
+    a_standby_that_was_the_primary: "ReadOnlySQLTransactionError",
+    no_connection_left: "TooManyConnectionsError",
+}
+
+
+@pytest.mark.parametrize("obstacle", OBSTACLES, ids=lambda each: each.__name__)
+async def test_what_stands_in_the_way_for_a_while_is_waited_out(site: Site, obstacle: Obstacle) -> None:
+    # Entered first and left in between: the same sessions must get on afterwards.
+    async with obstacle(site) as session:
+        url = session.pop("url", None)
+        making = site.intake(url, **session)
+        intake = await making.__aenter__()
+        assert not await intake.take(lambda: site.batch)
+        assert (intake.health.failing_with or "").startswith(OBSTACLES[obstacle])
+        assert intake.health.stopped_by is None, "it is no bug"
+    assert await intake.take(lambda: site.batch)
+    await making.__aexit__(None, None, None)
+    assert await waiting(site.admin) == {"1": 1}
+    assert await site.admin.fetchval("SELECT count(*) FROM journal") == 2
+    await assert_audit_is_clean(site.admin)
+
+
+async def test_a_transaction_that_idled_too_long_is_done_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = store.append_journal
+
+    async def after_a_nap(*args: Any, **more: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await real(*args, **more)
+
+    async with site.intake(idle_in_transaction_session_timeout="100") as intake:
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "append_journal", after_a_nap)
+            assert not await intake.take(lambda: site.batch)
+        assert intake.health.stopped_by is None
+        assert await intake.take(lambda: site.batch)
+    assert await waiting(site.admin) == {"1": 1}
+
+
+async def test_a_full_disk_stops_the_input_loudly_and_it_goes_on_when_there_is_space(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: Any, **__: Any) -> Any:
+        raise asyncpg.DiskFullError("could not extend file: No space left on device")
+
+    async with site.intake() as intake:
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "append_events", full)
+            assert not await intake.take(lambda: site.batch)
+            assert not await intake.take(lambda: site.batch)
+        assert intake.health.stopped_by == "DiskFullError: could not extend file: No space left on device"
+        assert telemetry.STOPPED._value.get() == 1
+        assert await site.admin.fetchval("SELECT count(*) FROM dead_letters") == 0, "nothing is drained"
+        assert await intake.take(lambda: site.batch)
+        assert intake.health.stopped_by is None
+        assert telemetry.STOPPED._value.get() == 0
+    assert await waiting(site.admin) == {"1": 1}
+
+
+async def test_a_network_that_swallows_everything_is_given_up_and_another_connection_taken(
+    site: Site, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = store.lock_cursors
+
+    async def into_a_black_hole(*args: Any) -> Any:
+        link.change(Hold(("to_server", "to_client")))
+        return await real(*args)
+
+    async with site.intake(through(link, site.url)) as intake:
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "lock_cursors", into_a_black_hole)
+            assert not await intake.take(lambda: site.batch)
+        assert intake.health.stopped_by is None
+        link.change(Pass())
+        assert await intake.take(lambda: site.batch)
+    assert await waiting(site.admin) == {"1": 1}
+
+
+async def test_a_bug_in_publishing_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
+    errors: list[Exception] = [ZeroDivisionError("a bug")] * 2 + [NotReadyError("Kafka is away")] * 2
+    relay = Relay("r", "", lambda: pytest.fail("nothing is to be sent"))
+    publisher = Publisher(relay, lambda: asyncpg.connect(site.url))
+    seen: list[int] = []
+
+    async def turn(_: asyncpg.Connection) -> bool:
+        seen.append(publisher.failures)
+        if errors:
+            raise errors.pop(0)
+        publisher.last_turn.set()
+        return False
+
+    monkeypatch.setattr(relay, "turn", turn)
+    async with asyncio.timeout(20):
+        await publisher.run()
+    assert seen == [0, 1, 2, 3, 4, 0]
+    assert publisher.failing_with is None
