@@ -19,6 +19,7 @@ from backorder_notifier.accepting import Accepting
 from backorder_notifier.checking import check
 from backorder_notifier.clock import Clock, system_clock
 from backorder_notifier.errors import NotifierError, describe
+from backorder_notifier.fences import WentBackError
 from backorder_notifier.health import Health
 from backorder_notifier.housekeeping import House, keep_house
 from backorder_notifier.intake import Report
@@ -90,9 +91,7 @@ async def run(settings: Settings, accepting: Accepting, clock: Clock = system_cl
         try:
             await _unless(stop, ready_database(pool))
             await _unless(stop, ready_topics(settings.bootstrap_servers, settings.topic_prefix))
-            await _unless(
-                stop, guarded(pool, settings.bootstrap_servers, settings.topic_prefix, accepting, clock)
-            )
+            await _unless(stop, guarded(pool, settings.bootstrap_servers, settings.topic_prefix, accepting, clock))
             if not stop.is_set():
                 await _work(parts, health, stop, settings.topic_prefix, serving)
         except BaseException:
@@ -233,6 +232,8 @@ async def _stop(parts: Parts, work: dict[str, asyncio.Task[None]]) -> None:
         _within(_STOP_SECONDS, "telling", work["telling"]),
         _within(_STOP_SECONDS, "sending", work["sending"]),
     )
+    if isinstance(parts.reader.ended_by, WentBackError):
+        work["relay"].cancel()  # what it would publish is not what followed on what is published
     parts.relay.stop()
     await _within(_LAST_WORDS_SECONDS, "publishing", work["relay"])
     await asyncio.gather(*work.values(), return_exceptions=True)

@@ -22,13 +22,11 @@ class WentBackError(ConfigurationError):
 class LostCommitsError(WentBackError):
     """What the database had said it would keep is gone."""
 
-    def __init__(self, partition: Partition, was: int, now: int) -> None:
-        topic, number = partition
+    def __init__(self, what: str) -> None:
         super().__init__(
-            f"the database has lost commits: topic {topic} partition {number} was worked up to offset {was}, and it"
-            f" says {now} now (synchronous_commit off and a crash, a failover to a server that lagged, or a restored"
-            " backup). This process ends so that nothing is passed over; the next start reads on from there, or says"
-            " what there is to decide."
+            f"the database has lost commits: {what} (synchronous_commit off and a crash, a failover to a server that"
+            " lagged, or a restored backup). This process ends so that nothing is passed over; the next start reads on"
+            " from there, or says what there is to decide."
         )
 
 
@@ -66,7 +64,10 @@ class Memory:
         """
         for partition, was in sorted((self.known if known is None else known).items()):
             if (now := positions.get(partition, 0)) < was:
-                raise LostCommitsError(partition, was, now)
+                topic, number = partition
+                raise LostCommitsError(
+                    f"topic {topic} partition {number} was worked up to offset {was}, and it says {now} now"
+                )
 
     def see(self, positions: Mapping[Partition, int]) -> None:
         """They are what the database says. Raises LostCommitsError."""

@@ -13,12 +13,13 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from backorder_notifier import store
 from backorder_notifier.dead_letter_records import LEFT_OUT, as_record
-from backorder_notifier.errors import describe
+from backorder_notifier.errors import NotifierError, describe
 from backorder_notifier.fail_points import reached
+from backorder_notifier.fences import LostCommitsError
 from backorder_notifier.pulse import Pulse
 from backorder_notifier.rows import DeadLetterRow, Headers, OutboxRow
-from backorder_notifier.statements import borrowed
-from backorder_notifier.telemetry import PUBLISHED, logger
+from backorder_notifier.statements import Connection, borrowed
+from backorder_notifier.telemetry import FENCED, LOST_COMMITS, PUBLISHED, logger
 
 log = logger("relay")
 
@@ -62,6 +63,8 @@ class Relay:
             try:
                 busy = await self._round()
                 self.pulse.succeeds()
+            except NotifierError:
+                raise  # which the process ends with
             except Exception as error:
                 # A producer that failed may be fenced or out of sequence: a new one starts clean.
                 await self._drop_producer()
@@ -107,7 +110,11 @@ class Relay:
         await self._publish(topic, [(row.key, row.value, row.headers) for row in outcomes])
         reached("relay.before_forget")
         async with borrowed(self._pool) as connection:
-            await store.forget_outcomes(connection, [row.position for row in outcomes], self._holder, epoch)
+            positions = [row.position for row in outcomes]
+            forgotten = await store.forget_outcomes(connection, positions, self._holder, epoch)
+            if forgotten < len(positions) and not await self._was_refused(connection, epoch):
+                LOST_COMMITS.inc()
+                raise LostCommitsError("outcomes that were just published are not there any more")
         reached("relay.forgotten")
 
     async def _publish_letters(self, letters: Sequence[DeadLetterRow], epoch: int) -> None:
@@ -123,7 +130,17 @@ class Relay:
         reached("dlq.acked")
         async with borrowed(self._pool) as connection:
             ids = [letter.dead_letter_id for letter in letters]
-            await store.mark_dead_letters_published(connection, ids, datetime.now(UTC), self._holder, epoch)
+            if not await store.mark_dead_letters_published(connection, ids, datetime.now(UTC), self._holder, epoch):
+                await self._was_refused(connection, epoch)
+
+    async def _was_refused(self, connection: Connection, epoch: int) -> bool:
+        """Whether somebody else publishes by now. What was sent twice has the same ids and versions."""
+        taken_over_in = await store.note_refused_relay(connection, self._holder, epoch, datetime.now(UTC))
+        if taken_over_in is None or taken_over_in < epoch:
+            return False
+        FENCED.labels("relay").inc()
+        log.warning("fenced", what="relay", epoch=epoch, taken_over_in=taken_over_in)
+        return True
 
     async def _publish_what_fits(self, topic: str, letter: DeadLetterRow) -> None:
         for left_out in LEFT_OUT:

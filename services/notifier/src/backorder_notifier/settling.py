@@ -16,7 +16,7 @@ from backorder_notifier.delivering import Patience
 from backorder_notifier.delivery_store import ClaimedRow
 from backorder_notifier.outcomes import outcome
 from backorder_notifier.statements import Connection
-from backorder_notifier.telemetry import ACCEPTED_SECONDS, ATTEMPTS, POLICY_REFUSALS, logger
+from backorder_notifier.telemetry import ACCEPTED_SECONDS, ATTEMPTS, FENCED, POLICY_REFUSALS, logger
 
 log = logger("sending")
 
@@ -124,6 +124,7 @@ def _count(row: ClaimedRow, answer: Answer, settled: Settled, *, given_up: bool,
             seconds = max(0.0, (now - row.occurred_at).total_seconds())
             ACCEPTED_SECONDS.labels(row.kind, row.channel).observe(seconds)
         case "lost":
+            FENCED.labels("delivery").inc()
             log.warning("lease_was_lost", delivery_id=delivery_id, outcome=answer.verdict)
         case "ended" | "again":
             pass

@@ -196,6 +196,12 @@ async def forget_outcomes(connection: Connection, positions: Sequence[int], hold
     return len(await run(connection, "forget_outcomes", list(positions), holder, epoch))
 
 
+async def note_refused_relay(connection: Connection, holder: UUID, epoch: int, now: datetime) -> int | None:
+    """The epoch in which another has taken over; None where nobody has."""
+    rows = await run(connection, "note_refused_relay", holder, epoch, now)
+    return rows[0]["epoch"] if rows else None
+
+
 async def unpublished_dead_letters(connection: Connection, limit: int, most_bytes: int) -> list[DeadLetterRow]:
     """The oldest: at most `limit`, and no more once their values have `most_bytes`."""
     return [_dead_letter(row) for row in await run(connection, "unpublished_dead_letters", limit, most_bytes)]
