@@ -74,11 +74,11 @@ async def take_batch(
     database raises, with nothing changed, except for a value that it can't store: that record is found by halving and
     becomes a dead letter.
     """
-    judged = [(record, judge(record)) for record in (_in_time(each, now) for each in records)]
+    judged = [(record, judge(record)) for record in (in_time(each, now) for each in records)]
     return await _take(connection, judged, now, policy, memory or Memory())
 
 
-def _in_time(record: Record, now: datetime) -> Record:
+def in_time(record: Record, now: datetime) -> Record:
     """A sender's clock may be ahead, by years even: then its news would settle, and be told, only after that."""
     return replace(record, recorded_at=now) if record.recorded_at > now else record
 

@@ -16,7 +16,7 @@ from backorder_notifier.clock import Clock
 from backorder_notifier.dead_letter_store import Asked, KeptLetter, PurgedLetters, Which
 from backorder_notifier.errors import is_data_error
 from backorder_notifier.fail_points import reached
-from backorder_notifier.intake import NOT_STORED, Report, apply_batch
+from backorder_notifier.intake import NOT_STORED, Report, apply_batch, in_time
 from backorder_notifier.policy import Policy
 from backorder_notifier.rows import Record
 from backorder_notifier.sorting import Judged, judge, sort
@@ -107,7 +107,7 @@ async def drive(
     With `dry_run` what would become of it now: all of it is done, and rolled back. `asked`: who wants it, which is
     written down in the same transaction.
     """
-    judged = judged_again(letter.record)
+    judged = judged_again(in_time(letter.record, now))
     for tried in range(1, _TRIES + 1):
         try:
             return await _drive_once(connection, letter, judged, now, policy, dry_run, asked)
