@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 COMPILE = $(BIN)/uv pip compile --quiet $(PROJECTS) --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
 	--no-emit-package backorder-schemas --no-emit-package backorder-allocator --no-emit-package backorder-notifier --no-emit-package backorder-local
 
-.PHONY: demo test check month histories mutations hostile bench run clean requirements setup setup-dev
+.PHONY: demo test check month histories mutations faults faults-matrix faults-outage faults-bugs faults-long hostile bench run clean requirements setup setup-dev
 .DELETE_ON_ERROR:
 
 demo: setup ## Replay real purchases through the whole system. make demo ARGS="--lines 5000 --keep"
@@ -31,6 +31,22 @@ mutations: setup-dev ## Named mistakes in the rules: each must make a test fail
 
 histories: setup-dev ## Random histories of everything against the naive model: make histories EXAMPLES=100000
 	BACKORDER_EXAMPLES=$(or $(EXAMPLES),20000) $(BIN)/python -m pytest tests/allocator/test_whole_histories.py tests/allocator/test_batches.py
+
+faults: setup-dev ## Breaks services, Kafka, PostgreSQL and the network for 2 minutes under load, and proves that nothing was lost or done twice
+	@$(BIN)/python -m tests.faults.campaign $(ARGS)
+
+faults-matrix: setup-dev ## Every fail point: killed, stopped for 45 s with a replacement, raised, cancelled
+	@$(BIN)/python -m tests.faults.matrix
+
+faults-outage: setup-dev ## PostgreSQL away for 5 minutes under load
+	@$(BIN)/python -m tests.faults.outage
+
+faults-bugs: setup-dev ## Planted bugs: each must be found by the rule that is there for it
+	@$(BIN)/python -m tests.faults.bugs
+
+faults-long: setup-dev ## A campaign of an hour, then the other three
+	@$(BIN)/python -m tests.faults.campaign --seconds 3000 $(ARGS)
+	@$(MAKE) faults-matrix faults-outage faults-bugs
 
 hostile: setup-dev ## Hostile input to both services, at least so many records: make hostile EXAMPLES=100000
 	BACKORDER_HOSTILE=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest -s tests/schemas/test_hostile.py tests/allocator/test_hostile.py \
