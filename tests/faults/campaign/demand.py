@@ -126,7 +126,7 @@ class Shop:
                 known = [name for name in list(self.supplies)[-60:] if chance.random() < 0.3]
                 supply_id = chance.choice(known) if known and chance.random() < 0.3 else None
                 sku = self.supplies[supply_id][0] if supply_id else self.sku()
-                return [receipt(f"r-{number}", sku, chance.randrange(1, 30), supply_id=supply_id)]
+                return [receipt(f"r-{number}", sku, chance.randrange(1, 24), supply_id=supply_id)]
             case "supply":
                 return [self._supply(number, now)]
             case "adjust":

@@ -14,6 +14,8 @@ AFTERMATH_SECONDS = 12.0
 """Its effect may come as late as this: a session of Kafka ends after ten."""
 MANY = 3
 """Faults at one time, at most."""
+WAITS_WHILE_DOWN = 0.6
+"""While a server is away or frozen little else can have an effect."""
 
 
 @dataclass
@@ -52,7 +54,8 @@ class Schedule:
     async def inject(self, deadline: float) -> None:
         """Until `deadline` (of time.monotonic), then waits for what is still broken to be mended."""
         while time.monotonic() < deadline:
-            if len(self._running) < MANY and (chosen := self._choose(deadline - time.monotonic())) is not None:
+            waits = self.ground.is_down and self.chance.random() < WAITS_WHILE_DOWN
+            if not waits and len(self._running) < MANY and (chosen := self._choose(deadline - time.monotonic())):
                 kind, plan = chosen
                 self.done[kind.name] += 1
                 task = asyncio.create_task(self._run(kind, plan))
