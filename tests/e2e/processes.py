@@ -19,7 +19,10 @@ START_SECONDS = 40.0
 END_SECONDS = 30.0
 """What the contract gives a service after SIGTERM."""
 POLL_SECONDS = 0.03
-HARMLESS_HERE = {"backorder-allocator": ["--accept-unsafe-durability"], "backorder-notifier": []}
+HARMLESS_HERE = {
+    "backorder-allocator": ["--accept-unsafe-durability"],
+    "backorder-notifier": ["--accept-unsafe-durability"],
+}
 """The database of the tests runs without fsync: no test crashes the machine."""
 
 Result = TypeVar("Result")

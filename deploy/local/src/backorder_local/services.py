@@ -18,7 +18,7 @@ from backorder_local.place import Place
 from backorder_local.processes import Process
 
 READY_SECONDS = 60
-RISKS = {"allocator": ("--accept-unsafe-durability",), "notifier": ()}
+RISKS = {"allocator": ("--accept-unsafe-durability",), "notifier": ("--accept-unsafe-durability",)}
 STOP_SECONDS = 30  # what a service may take to finish the batch in hand
 NOTIFIER_UNLESS_SET = {
     "NOTIFIER_MAIL_FROM": "Backorder <shop@example.org>",
