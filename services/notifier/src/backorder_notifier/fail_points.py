@@ -30,6 +30,7 @@ PLACES = frozenset(
         "sending.claimed",
         "sending.before_mark",
         "sending.marked",
+        "relay.leased",
         "relay.sent",
         "relay.before_forget",
         "relay.forgotten",
