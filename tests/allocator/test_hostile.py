@@ -1,6 +1,7 @@
 """Hostile records through the allocator: each is decided or refused with a reason; what is decided can be stored."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ from backorder_schemas.topics import MAX_VALUE_BYTES
 from tests.allocator.pure_planner import plan_pool
 from tests.allocator.test_batches import EMPTY, HEAD_STARTS
 from tests.conftest import Databases
-from tests.schemas.hostile import EXAMPLES, TRIED, HostileRecord, hostile_records, hostile_settings
+from tests.schemas import samples
+from tests.schemas.hostile import EXAMPLES, LONG_ID, TRIED, HostileRecord, hostile_records, hostile_settings
 
 KINDS = (
     *("OrderPlaced", "OrderPlaced", "OrderCancelled", "StockReceived", "StockAdjusted", "StockCounted"),
@@ -98,6 +100,20 @@ def judge(decision: Decision) -> None:
         assert len(value) <= MAX_VALUE_BYTES
         if event.version:
             assert isinstance(decode(event.topic, event.key.encode(), value, ()), Decoded)
+
+
+def test_a_thousand_substitutes_for_a_thousand_lines_are_no_flood() -> None:
+    substitutes = [f"{number:04}{LONG_ID[4:]}" for number in range(1_000)]
+    policy = json.dumps(
+        samples.fields("SkuPolicyChanged", sku="X", substitutes=substitutes), ensure_ascii=False
+    ).encode()
+    lines = [samples.line(line_no=number, sku="X") for number in range(1, 1_001)]
+    order = json.dumps(samples.fields("OrderPlaced", lines=lines)).encode()
+    hostile = [HostileRecord("catalog", None, policy, (), 0), HostileRecord("orders", None, order, (), 0)]
+    decision = decide(State(), [each.read for each in map(as_read, hostile) if isinstance(each.read, Input)], RULES)
+    told = seal(decision.events, 1, dict.fromkeys(alerts_per_sku(decision.events), 0))
+    assert len(told) >= 1_000
+    assert sum(len(event.value.encode()) for event in told) < 20 * MAX_VALUE_BYTES
 
 
 # ── what is decided can be stored ────────────────────────────────────────────────────────────────────────────────────

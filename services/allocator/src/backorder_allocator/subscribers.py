@@ -6,6 +6,7 @@ The defaults of the library lose data in several ways: what is not a default her
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -24,6 +25,7 @@ from backorder_allocator.gaps import check_for_gaps
 from backorder_allocator.intake import Intake
 from backorder_allocator.polling import Polls
 from backorder_allocator.settings import Settings
+from backorder_allocator.unpacking import limit_unpacking, portions
 from backorder_schemas import (
     DeadLetter,
     decode,
@@ -106,6 +108,7 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
 
 def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
     """A broker with one subscriber for all input topics: one poll batch is one transaction."""
+    limit_unpacking()
     prefix = settings.topic_prefix
     positions = Positions(intake, prefix)
     broker = KafkaBroker(
@@ -162,16 +165,22 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
             except ConfigurationError as error:
                 intake.on_lost(error)
                 return
-            if await intake.take(lambda: [read(record, prefix) for record in records]):
-                polls.settled = True
-                reached("intake.committed")
-                await commit_offsets(consumer, records)
-            # Else it is not settled: before anything more is polled, reading goes back to the cursors.
+            for portion in portions(records):
+                if not await intake.take(partial(read_all, portion, prefix)):
+                    # It is not settled: before anything more is polled, reading goes back to the cursors.
+                    return
+            polls.settled = True
+            reached("intake.committed")
+            await commit_offsets(consumer, records)
         except Exception as error:
             # The library would swallow it without a word.
             await polls.failed(error)
 
     return broker
+
+
+def read_all(records: Sequence[ConsumerRecord], prefix: str) -> list[Record]:
+    return [read(record, prefix) for record in records]
 
 
 def read(record: ConsumerRecord, prefix: str) -> Record:

@@ -32,6 +32,8 @@ from backorder_schemas import (
 )
 
 LINES_PER_RELEASE = 500
+MOST_SUBSTITUTES = 20
+"""That one event names."""
 LATER = "?"
 """Whether a fill is held shows when its message is done: another line of the order may be filled too."""
 
@@ -206,14 +208,17 @@ class Work:
         self.tell(BackorderRejected, order, line, why=why, quantity=units, reason=reason, substitutes=substitutes)
 
     def substitutes(self, pool: Pool) -> tuple[str, ...]:
-        """What may be bought instead: those in stock at this location first, each group as the policy lists it."""
+        """What may be bought instead: those in stock at this location first, each group as the policy lists it.
+
+        A policy may list a thousand, and an order have a thousand lines, each of which has an event with the list.
+        """
         listed = [sku for sku in pool.policy.substitutes if sku != pool.key.sku]
 
         def is_out_of_stock(sku: str) -> bool:
             other = self.state.pools.get(PoolKey(sku, pool.key.location))
             return other is None or not other.available
 
-        return tuple(sorted(listed, key=is_out_of_stock))
+        return tuple(sorted(listed, key=is_out_of_stock)[:MOST_SUBSTITUTES])
 
     def promise(self, order: Order, line: Line, units: int) -> tuple[int | None, Promise]:
         """The date at which `units` of a line at its rank are covered, and the units that wait ahead of it.

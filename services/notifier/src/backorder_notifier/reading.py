@@ -31,6 +31,7 @@ from backorder_notifier.telemetry import (
     logger,
     timed,
 )
+from backorder_notifier.unpacking import portions
 
 log = logger("reading")
 
@@ -239,7 +240,8 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             try:
                 if fresh:
                     await self._nothing_is_passed_over(fresh)
-                    await self._take(fresh)
+                    for portion in portions(fresh):
+                        await self._take(portion)
                 self._failures = 0
                 self._settled = True
             except NotifierError as error:

@@ -15,6 +15,7 @@ from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
 
 from backorder_notifier.intake import READS
 from backorder_notifier.reading import Reader
+from backorder_notifier.unpacking import limit_unpacking
 from backorder_schemas import (
     AllocationReleased,
     AllocationRevoked,
@@ -68,6 +69,7 @@ def build_broker(bootstrap_servers: Sequence[str], prefix: str, reader: Reader) 
     """One consumer of all topics: one membership of the group, one transaction a poll batch."""
     libraries = logging.getLogger("faststream.kafka")
     libraries.setLevel(logging.ERROR)
+    limit_unpacking()
     broker = KafkaBroker(
         list(bootstrap_servers),  # one text would be taken for one host
         client_id="backorder-notifier",
