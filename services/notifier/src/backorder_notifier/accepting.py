@@ -21,7 +21,7 @@ from backorder_notifier.guards import (
     What,
     detail,
     judge,
-    says,
+    sentence,
 )
 from backorder_notifier.rows import Partition
 from backorder_notifier.statements import Connection
@@ -68,13 +68,13 @@ async def guard(
                 connection, now, accepting.by, f"accepted_{finding.what}", accepting.why, detail(finding)
             )
         for topic, view in kafka.topics.items():
-            if topic not in known.topics:
+            if topic not in known.topics or known.topics[topic].topic_id != view.topic_id:
                 await guard_store.note_topic(connection, topic, view.topic_id, len(view.end), now)
                 await guard_store.begin_cursors(connection, topic, view.first)
         server = known.server
         await guard_store.note_identity(connection, server.system_identifier, server.timeline, now)
     for finding in found:
-        log.warning("accepted", what=finding.what, says=says(finding))
+        log.warning("accepted", what=finding.what, says=sentence(finding))
 
 
 async def _positions(connection: Connection) -> dict[Partition, int]:

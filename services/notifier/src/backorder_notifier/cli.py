@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 it found a problem, 2 wrong usage, settings or set-up, 3 t
 """
 
 import asyncio
+import json
 import sys
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from backorder_notifier import (
     customer_commands,
+    guard_store,
     migrate,
     order_commands,
     preview_commands,
@@ -111,6 +113,7 @@ def status(as_json: Json = False) -> None:
     async def work(connection: Any) -> dict[str, Any]:
         waits = await reports.report_waits(connection, now)
         relay = await reports.report_relay(connection)
+        identity, accepted = await guard_store.read_identity(connection), await guard_store.list_accepted(connection, 1)
         moments = {name: moment(getattr(waits, name)) for name in ("oldest_update", "next_decision", "oldest_due")}
         return {
             "updates": [asdict(row) for row in await reports.report_updates(connection)],
@@ -121,8 +124,19 @@ def status(as_json: Json = False) -> None:
             ],
             "relay": None
             if relay is None
-            else asdict(relay) | {"ends_at": moment(relay.ends_at), "active": relay.ends_at > now},
-            "cursors": [asdict(row) for row in await store.list_cursors(connection)],
+            else asdict(relay)
+            | {
+                "ends_at": moment(relay.ends_at),
+                "refused_at": moment(relay.refused_at),
+                "active": relay.ends_at > now,
+            },
+            "cursors": [
+                asdict(row) | {"refused_at": moment(row.refused_at)} for row in await store.list_cursors(connection)
+            ],
+            "identity": asdict(identity) | {"seen_at": moment(identity.seen_at)},
+            "last_intervention": None
+            if not accepted
+            else asdict(accepted[0]) | {"at": moment(accepted[0].at), "detail": json.loads(accepted[0].detail)},
         }
 
     found = reading(work)
@@ -138,9 +152,15 @@ def status(as_json: Json = False) -> None:
     )
     print_rows(found["domain_backoffs"], ("domain", "refusals", "until"), "No domain asked us to wait.")
     print_rows(
-        [found["relay"]] if found["relay"] else [], ("holder", "epoch", "ends_at", "active"), "Nobody publishes."
+        [found["relay"]] if found["relay"] else [],
+        ("holder", "epoch", "ends_at", "active", "refused", "refused_at"),
+        "Nobody publishes.",
     )
-    print_rows(found["cursors"], ("topic", "partition", "next_offset"), "Nothing was read yet.")
+    positions = ("topic", "partition", "next_offset", "refused", "refused_at")
+    print_rows(found["cursors"], positions, "Nothing was read yet.")
+    print_rows([found["identity"]], ("epoch", "system_identifier", "timeline", "seen_at"), "")
+    if decided := found["last_intervention"]:
+        print_rows([decided | {"detail": json.dumps(decided["detail"])}], ("at", "by", "what", "why", "detail"), "")
 
 
 @cli.command("lag")

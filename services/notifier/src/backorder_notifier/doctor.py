@@ -14,7 +14,7 @@ import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from backorder_notifier import migrate, reports
+from backorder_notifier import accepting, guards, migrate, reports
 from backorder_notifier.addresses import may_reach
 from backorder_notifier.errors import WRONG_ADDRESS, ConfigurationError, is_not_ready
 from backorder_notifier.intake import READS
@@ -49,6 +49,8 @@ async def examine(settings: Settings) -> list[Finding]:
     found = [Finding("settings", "fine", "All that is set is known and fits together.")]
     for each in await asyncio.gather(*(_guarded(about, work) for about, work in reached.items())):
         found += each
+    if {"schema", "kafka"} <= {each.about for each in found if each.state == "fine"}:
+        found += await _guarded("start", lambda: _start(settings))
     if "sms" in settings.channels:
         found += _sms(settings)
     found += _templates(settings)
@@ -89,7 +91,7 @@ def _server(server: reports.ServerRow) -> Iterator[Finding]:
     if server.is_a_copy:
         yield Finding(about, "wrong", "It is a read-only copy: NOTIFIER_DATABASE_URL should name the primary.")
     if not server.fsync or not server.full_page_writes:
-        yield Finding(about, "wrong", "fsync or full_page_writes is off: a power cut may lose what was told, or all.")
+        yield Finding(about, "wrong", "fsync or full_page_writes is off: a power cut may lose what was told, or all; see `run`.")
     if server.synchronous_commit == "off":
         yield Finding(
             about,
@@ -130,6 +132,21 @@ async def _kafka(settings: Settings) -> list[Finding]:
             )
         ]
     return [Finding("kafka", "fine", f"It answers, and all {len(wanted)} topics are there.")]
+
+
+async def _start(settings: Settings) -> list[Finding]:
+    """What `run` would stop for."""
+    connection = await connect(settings.database_url.get_secret_value())
+    try:
+        found = await accepting.examine(connection, settings.bootstrap_servers, settings.topic_prefix)
+    finally:
+        await connection.close(timeout=5)
+    if not found:
+        return [Finding("start", "fine", "Topics, positions and what was published are as this database knows them.")]
+    # The database's own settings are among its findings.
+    return [
+        Finding("start", "wrong", f"{guards.sentence(each)}.") for each in found if each.what != "unsafe_durability"
+    ]
 
 
 async def _mail(settings: Settings) -> list[Finding]:

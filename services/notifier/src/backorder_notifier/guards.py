@@ -81,7 +81,7 @@ class GuardError(ConfigurationError):
     """A line for each finding that was not accepted."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
-        super().__init__("\n".join(f"{says(each)} {way_out(each)}" for each in findings))
+        super().__init__("\n".join(map(sentence, findings)))
 
 
 def judge(kafka: KafkaView, known: Known) -> list[Finding]:
@@ -110,7 +110,8 @@ def _judge_topic(topic: str, view: TopicView, known: Known) -> Iterator[Finding]
         if min(before.get(partition, 0), at.get(partition, 0)) > end
     ]
     another = seen is not None and seen.topic_id.int and view.topic_id.int and seen.topic_id != view.topic_id
-    if another or beyond:
+    # Where nothing was read yet, there is nothing to mistake.
+    if beyond or (another and any(at.values())):
         yield RecreatedTopic(topic, view, beyond)
         return
     if seen is not None and seen.partitions != len(view.end):
@@ -125,56 +126,61 @@ def _judge_topic(topic: str, view: TopicView, known: Known) -> Iterator[Finding]
         yield LostMessages(topic, gone)
 
 
-def says(finding: Finding) -> str:
-    """What it is and what it means."""
+def sentence(finding: Finding) -> str:
+    """One line: what is so, what it means, and the flag that goes on all the same."""
+    return f"{_says(finding)}; `run --accept-{finding.what.replace('_', '-')}` {_goes_on(finding)}"
+
+
+def _says(finding: Finding) -> str:
     match finding:
         case RecreatedTopic(topic, view, beyond):
             ends = _list(f"partition {p}: {end}, ours {ours}" for p, end, ours in beyond)
             how = f"it ends before our position ({ends})" if beyond else f"its id is {view.topic_id} now"
             return (
-                f"topic {topic} is not the one that was read: {how}. It was deleted and made again, or Kafka lost"
-                " records, and our positions would pass over what it has."
+                f"topic {topic} is not the one that was read, {how}: it was deleted and made again, or Kafka lost"
+                " records, and by our positions we would pass over what it has"
             )
         case PartitionCount(topic, view, before):
             return (
-                f"topic {topic} has {len(view.end)} partitions, and had {before}: keys have moved, and the order of a"
-                " key's messages across the change is not sure."
+                f"topic {topic} has {len(view.end)} partitions, and had {before}: keys are on other"
+                " partitions now, and may be read out of order around the change"
             )
         case LostMessages(topic, gone):
             where = _list(f"partition {p}: offsets {a} to {b - 1}" for p, a, b in gone)
-            return f"topic {topic} has lost messages that were not read ({where}): retention was faster than we."
+            return (
+                f"topic {topic} has lost messages that were not read ({where}): retention or a person has deleted them"
+            )
         case RestoredDatabase(published, identity, server):
             where = _list(f"{p.partition} at {p.offset}: order {p.order_id} version {p.version}" for p in published)
             return (
                 f"the database doesn't know what was published ({len(published)} of the newest on notifications:"
-                f" partition {where}): it was restored from a backup, or has lost commits.{_moved(identity, server)}"
+                f" partition {where}): it was restored from a backup, has lost commits, or is another one"
+                f"{_moved(identity, server)}"
             )
         case UnsafeDurability(off):
             return (
                 f"the database runs with {', '.join(off)} off: a crash may lose what was told, news may never be told,"
-                " and mails come twice."
+                " and mails come twice"
             )
         case _:
             assert_never(finding)
 
 
-def way_out(finding: Finding) -> str:
-    """The flag, and what it does."""
-    flag = f"--accept-{finding.what.replace('_', '-')}"
+def _goes_on(finding: Finding) -> str:
     match finding:
         case RecreatedTopic():
-            return f"{flag} reads it from its beginning."
+            return "reads it from its beginning"
         case PartitionCount():
-            return f"{flag} goes on with them."
+            return "goes on"
         case LostMessages():
-            return f"{flag} goes on after them."
+            return "goes on behind them, and keeps which they were"
         case RestoredDatabase(epoch=epoch):
             return (
-                f"{flag} goes on and publishes in epoch {epoch}; what it doesn't know to be told is told again, by"
-                " mails of the same Message-ID."
+                f"goes on from it in epoch {epoch}, and tells again what it doesn't know to be told, by mails of the"
+                " same Message-ID"
             )
         case UnsafeDurability():
-            return f"{flag} runs all the same."
+            return "lives with that"
         case _:
             assert_never(finding)
 
@@ -223,7 +229,7 @@ def _list(texts: Iterator[str] | Sequence[str]) -> str:
 def _moved(identity: Identity, server: Server) -> str:
     """Whether it is another server, or has been failed over to; alone that stops nothing."""
     if identity.system_identifier and server.system_identifier != identity.system_identifier:
-        return f" The server is another: system {server.system_identifier}, before {identity.system_identifier}."
+        return f"; the server is another one (system {server.system_identifier}, was {identity.system_identifier})"
     if identity.timeline and server.timeline != identity.timeline:
-        return f" The server is on timeline {server.timeline}, and was on {identity.timeline}."
+        return f"; the server went over to timeline {server.timeline} from {identity.timeline}"
     return ""

@@ -63,11 +63,13 @@ class BackoffRow:
 
 @dataclass(frozen=True, slots=True)
 class RelayRow:
-    """Which process publishes, and until when it may."""
+    """Which process publishes, and until when it may. `refused`: how often one was that had been overtaken."""
 
     holder: str
     epoch: int
     ends_at: datetime
+    refused: int
+    refused_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

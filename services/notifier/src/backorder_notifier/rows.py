@@ -152,8 +152,11 @@ class BacklogRow:
 
 @dataclass(frozen=True, slots=True)
 class CursorRow:
-    """Where an input partition goes on. `topic` has its prefix."""
+    """Where an input partition goes on. `topic` has its prefix. `refused`: how often a process was that another had
+    overtaken there, and when that was last."""
 
     topic: str
     partition: int
     next_offset: int
+    refused: int
+    refused_at: datetime | None

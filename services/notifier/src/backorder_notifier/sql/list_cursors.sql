@@ -1,4 +1,4 @@
 -- Every position, for people.
-SELECT topic, partition, next_offset
+SELECT topic, partition, next_offset, refused, refused_at
 FROM cursors
 ORDER BY topic, partition
