@@ -1,7 +1,10 @@
 """Good and bad messages in one batch: the good ones count, the bad ones are kept as they came, nothing stands still."""
 
+import asyncio
 import gzip
 import json
+import signal
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from backorder_schemas.topics import MAX_VALUE_BYTES
 from tests.e2e.messages import Message, order, receipt
+from tests.e2e.processes import SCRIPTS, clean_environment
 from tests.e2e.subscriber import follow
 from tests.e2e.world import Read, World
 
@@ -100,6 +104,41 @@ async def test_a_message_that_is_too_large_is_kept_and_published_and_those_behin
     assert (published[1].value, published[1].header("dlq.left_out")) == (None, "value")
     kept = "SELECT value FROM dead_letters WHERE reason = 'too_large' ORDER BY dead_letter_id DESC LIMIT 1"
     assert await running.database.fetchval(kept) == largest
+
+
+async def test_a_kill_while_letters_are_published_or_driven_again_loses_none_and_drives_none_twice(
+    world: World,
+) -> None:
+    good = [order(f"spoiled-{number}", ("LAMP", 2)) for number in range(3)]
+    await world.publish(receipt("r-1", "LAMP", 100), *(replace(each, value=b"{") for each in good))
+    killed = await world.allocator(ready=False, BACKORDER_FAIL_POINT="dlq.acked=kill")
+    assert await killed.ended() == -signal.SIGKILL
+    await world.forget_dead_members()
+    await world.allocator()
+    await world.settled()
+    published = [
+        (each.header("dlq.partition"), each.header("dlq.offset")) for each in await world.read("allocator.dlq")
+    ]
+    assert (len(set(published)), set(Counter(published).values())) == (3, {2})
+
+    # As if this release could read them.
+    for each in good:
+        await world.database.execute("UPDATE dead_letters SET value = $1 WHERE key = $2", each.value, each.key)
+    assert [row["outcome"] for row in await world.ask("dlq", "redrive", "--dry-run")] == ["applied"] * 3
+    settings = world.allocator_settings | {"BACKORDER_FAIL_POINT": "redrive.before_commit=kill@2"}
+    operator = await asyncio.create_subprocess_exec(
+        SCRIPTS / "backorder-allocator", "dlq", "redrive", env={**clean_environment(), **settings}, stdout=-1, stderr=-1
+    )
+    said, _ = await operator.communicate()
+    assert (operator.returncode, said.count(b"applied")) == (-signal.SIGKILL, 1)
+    assert [row["outcome"] for row in await world.ask("dlq", "redrive", "--why", "again")] == ["applied"] * 2
+    assert await world.ask("dlq", "redrive") == []
+    acts = "SELECT detail ->> 'dead_letter_id', why FROM interventions ORDER BY intervention_id"
+    assert [tuple(row) for row in await world.database.fetch(acts)] == [("1", None), ("2", "again"), ("3", "again")]
+    await world.settled()
+    subscriber = await follow(world)
+    assert [subscriber.released_of(f"spoiled-{number}") for number in range(3)] == [2, 2, 2]
+    await world.audit()
 
 
 def changed(content: Mapping[str, Any], **fields: Any) -> bytes:
