@@ -90,23 +90,23 @@ async def break_a_redrive(scene: AllocatorScene, armed: str, sign: str) -> None:
     said = b""
     if "=stop@" in armed:
         assert broken.stderr is not None
-        said = await asyncio.wait_for(broken.stderr.readline(), 30)
+        said = await asyncio.wait_for(broken.stderr.readline(), 90)
     else:
-        said = (await asyncio.wait_for(broken.communicate(), 30))[1]
+        said = (await asyncio.wait_for(broken.communicate(), 90))[1]
         assert broken.returncode == -SIGKILL if "=kill@" in armed else broken.returncode not in {0, None}
     assert sign in said.decode(), said.decode()
 
     async def driven() -> bool:
         """While the frozen one holds its locks, another waits for them, at most so long."""
         again = await scene.redrive(letter, None)
-        answer, _ = await asyncio.wait_for(again.communicate(), 60)
+        answer, _ = await asyncio.wait_for(again.communicate(), 120)
         return again.returncode == 0 and (b"applied" in answer or b"resolved" in answer)
 
-    await eventually(driven, "it to be driven again", 90)
+    await eventually(driven, "it to be driven again", 150)
     if "=stop@" in armed:
         await asyncio.sleep(FROZEN_SECONDS)
         broken.send_signal(SIGCONT)
-        await asyncio.wait_for(broken.communicate(), 60)
+        await asyncio.wait_for(broken.communicate(), 90)
         assert broken.returncode != 0
     await scene.settle()
     await scene.prove()
