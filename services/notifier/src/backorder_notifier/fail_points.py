@@ -22,6 +22,7 @@ import time
 VARIABLE = "BACKORDER_FAIL_POINT"
 PLACES = frozenset(
     {
+        "intake.begun",
         "intake.locked",
         "intake.before_commit",
         "intake.after_commit",

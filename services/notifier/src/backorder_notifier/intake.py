@@ -107,6 +107,7 @@ async def _take_once(
     for record, _ in judged:
         first.setdefault(_partition(record), record.offset)
         after[_partition(record)] = record.offset + 1, now - record.recorded_at > OLD
+    reached("intake.begun")
     async with connection.transaction():
         positions = await store.lock_cursors(connection, list(after))
         if len(positions) < len(after):

@@ -326,6 +326,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         for partition, offset in first.items():
             if consumer is not None and partition in consumer.assignment():
                 consumer.seek(partition, offset)
+                self._expected[partition] = min(offset, self._expected.get(partition, offset))
 
     # Health
 
