@@ -33,7 +33,7 @@ def work() -> list[Message]:
 
 
 async def test_every_place_is_reached_by_ordinary_work(world: World) -> None:
-    service = await world.allocator(**{VARIABLE: "*=note"})
+    service = await world.allocator(BACKORDER_FAIL_POINT="*=note")
     await world.tell(*work())
     letter = await world.number("SELECT min(dead_letter_id) FROM dead_letters")
     mended = receipt("mended", "MUG", 1)
@@ -85,7 +85,7 @@ def test_the_list_of_places_is_that_of_the_code() -> None:
 async def test_a_process_that_is_broken_goes_on_by_itself_or_ends_loudly(
     world: World, armed: str, *, ends: bool
 ) -> None:
-    service = await world.allocator(ready=False, **{VARIABLE: armed})
+    service = await world.allocator(ready=False, BACKORDER_FAIL_POINT=armed)
     await world.publish(*work())
     if ends:
         assert await service.ended(60) == 1, service.explain()
@@ -104,6 +104,6 @@ async def test_a_process_that_is_broken_goes_on_by_itself_or_ends_loudly(
 
 
 async def test_a_place_or_deed_that_does_not_exist_is_refused(world: World) -> None:
-    service = await world.allocator(ready=False, **{VARIABLE: "store.somewhere=kill"})
+    service = await world.allocator(ready=False, BACKORDER_FAIL_POINT="store.somewhere=kill")
     assert await service.ended() == 2
     assert "store.somewhere=kill is no place and deed; places: assignment.placed" in service.said()

@@ -205,13 +205,18 @@ async def test_a_full_disk_stops_the_input_loudly_and_it_goes_on_when_there_is_s
             patch.setattr(store, "append_events", full)
             assert not await intake.take(lambda: site.batch)
             assert not await intake.take(lambda: site.batch)
-        assert intake.health.stopped_by == "DiskFullError: could not extend file: No space left on device"
+        assert told(intake) == "DiskFullError: could not extend file: No space left on device"
         assert telemetry.STOPPED._value.get() == 1
         assert await site.admin.fetchval("SELECT count(*) FROM dead_letters") == 0, "nothing is drained"
         assert await intake.take(lambda: site.batch)
-        assert intake.health.stopped_by is None
+        assert told(intake) is None
         assert telemetry.STOPPED._value.get() == 0
     assert await waiting(site.admin) == {"1": 1}
+
+
+def told(intake: Intake) -> str | None:
+    """What stops it, as /readyz says."""
+    return intake.health.stopped_by
 
 
 async def test_a_network_that_swallows_everything_is_given_up_and_another_connection_taken(

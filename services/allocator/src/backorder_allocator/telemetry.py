@@ -96,6 +96,8 @@ def set_up_logs(level: str) -> None:
     # These log every poll or reconnect at INFO; what matters of it is in the metrics.
     for name in ("aiokafka", "faststream", "uvicorn", "asyncio"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # It warns with a stack when the database is away, which every part of the service says in a line.
+    logging.getLogger("asyncpg.pool").setLevel(max(logging.ERROR, root.level))
     handler.addFilter(Seldom())
 
 
