@@ -36,7 +36,7 @@ faults: setup-dev ## Breaks services, Kafka, PostgreSQL and the network for 2 mi
 	@$(BIN)/python -m tests.faults.campaign $(ARGS)
 
 faults-matrix: setup-dev ## Every fail point: killed, stopped for 45 s with a replacement, raised, cancelled
-	@$(BIN)/python -m tests.faults.matrix
+	@$(BIN)/python -m tests.faults.matrix $(CASES)
 
 faults-outage: setup-dev ## PostgreSQL away for 5 minutes under load
 	@$(BIN)/python -m tests.faults.outage

@@ -1,4 +1,4 @@
-"""Every fail point × every deed: `make faults-matrix ARGS="--only relay.acked --deeds stop,kill --seed 7"`.
+"""Every fail point × every deed: `make faults-matrix CASES="--only relay.acked --deeds stop,kill --seed 7"`.
 
 Each case is a small world of its own on shared servers: a real process is broken at one place while it works some
 hundred messages, others take over or it starts again, and at the end everything must have drained, nothing be lost and
