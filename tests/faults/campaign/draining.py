@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import asyncpg
@@ -15,6 +15,7 @@ from backorder_schemas import TOPICS
 from tests.e2e.world import INPUTS
 from tests.faults.campaign.stage import Stage
 
+TELL_SECONDS = 5.0
 LEFT = {
     "allocator": {
         "timers due": "SELECT count(*) FROM timers WHERE due_at <= clock_timestamp()",
@@ -41,9 +42,9 @@ class Drained:
     left: dict[str, int] = field(default_factory=dict)
 
 
-async def drained(stage: Stage, patience: float) -> Drained:
+async def drained(stage: Stage, patience: float, say: Callable[[str], None]) -> Drained:
     """Waits until nothing is left to do, twice in a row: what one service publishes is work for the other."""
-    began = time.monotonic()
+    began = told = time.monotonic()
     quiet = 0
     while True:
         at = time.monotonic() - began
@@ -54,6 +55,9 @@ async def drained(stage: Stage, patience: float) -> Drained:
         quiet = 0 if left else quiet + 1
         if quiet == 2 or time.monotonic() - began > patience:
             return Drained(round(at, 1), left)
+        if time.monotonic() - told > TELL_SECONDS:
+            told = time.monotonic()
+            say(f"left to do: {', '.join(f'{what} {number}' for what, number in left.items())}")
         await asyncio.sleep(0.5)
 
 

@@ -197,7 +197,7 @@ def guest(ground: Ground, chance: random.Random, lengths: Lengths) -> Plan | Non
     """A third member joins, works and leaves."""
     service = chance.choice(SERVICES)
     spare = ground.spare(service)
-    if spare.name in ground.claimed or (spare.member is not None and spare.member.runs):
+    if ground.is_down or spare.name in ground.claimed or (spare.member is not None and spare.member.runs):
         return None
     seconds = chance.uniform(*lengths.guest)
 
@@ -426,7 +426,9 @@ def noticed(prefix: str = "") -> tuple[str, ...]:
 
 
 def some_member(ground: Ground, chance: random.Random, service: Service) -> Member | None:
-    """One that runs and that no fault is at, and never the last one in good health."""
+    """One that runs and that no fault is at; seldom while a server is away, since it then has little in hand."""
+    if ground.is_down and chance.random() < 0.75:
+        return None
     slots = [slot for slot in ground.slots(service) if slot.name not in ground.claimed]
     slot = chance.choice(slots) if slots else None
     return slot.member if slot is not None else None

@@ -212,13 +212,13 @@ _KEPT: set["asyncio.Task[None]"] = set()
 async def heal(campaign: Campaign, verdict: Verdict) -> None:
     """Everything has to drain by itself now; the followers read to the end."""
     began = time.monotonic()
-    done = await drained(campaign.stage, PATIENCE_SECONDS)
+    done = await drained(campaign.stage, PATIENCE_SECONDS, campaign.say)
     campaign.report.drain_seconds = done.seconds
     what = f"after {done.seconds} s there is still {done.left}" if done.left else f"it took {done.seconds} s"
     verdict.check(f"all drains within {DRAIN_SECONDS:.0f} s", not done.left and done.seconds <= DRAIN_SECONDS, what)
     campaign.say(f"drained after {done.seconds} s {done.left or ''}")
     await asyncio.sleep(max(0.0, TIMERS_SECONDS - (time.monotonic() - began)))
-    await drained(campaign.stage, DRAIN_SECONDS)
+    await drained(campaign.stage, DRAIN_SECONDS, campaign.say)
     for service in campaign.stage.urls:
         verdict.check("a snapshot could be audited at rest", await campaign.snapshots.look(service), service)
     await judge_followers(campaign, verdict)
@@ -259,7 +259,7 @@ async def send_all_again(campaign: Campaign, verdict: Verdict) -> None:
     before = await fingerprint(stage.urls)
     campaign.say(f"sending {len(sent)} records again")
     await send_again(campaign.upstream, sent)
-    done = await drained(stage, PATIENCE_SECONDS)
+    done = await drained(stage, PATIENCE_SECONDS, campaign.say)
     verdict.check("what was sent again drains", not done.left, str(done.left))
     judge_again(verdict, before, await fingerprint(stage.urls))
     await campaign.watch.look_once()
