@@ -1,12 +1,13 @@
 """The rules that must always hold, checked on a live database in one snapshot. Read-only rights are enough."""
 
 import heapq
+import json as json_module
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from backorder_allocator import rules_json
+from backorder_allocator import chains, rules_json
 from backorder_allocator.checks import Check
 from backorder_allocator.output import as_json, show_table
 from backorder_allocator.promises import Coming, Projection, PromiseRules, project
@@ -41,7 +42,9 @@ BY_SQL = {
 async def audit(connection: Connection) -> list[Check]:
     """Check every rule against one snapshot of the database."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await check(connection)
+        checks = await check(connection)
+        await chains.explain(connection, checks)
+        return checks
 
 
 async def check(connection: Connection) -> list[Check]:
@@ -49,7 +52,8 @@ async def check(connection: Connection) -> list[Check]:
     checks = []
     for rule, statement in BY_SQL.items():
         row = (await run(connection, statement))[0]
-        checks.append(Check(rule, row["checked"], row["broken"], row["examples"] or []))
+        about = json_module.loads(row.get("about") or "null")
+        checks.append(Check(rule, row["checked"], row["broken"], row["examples"] or [], about=about))
     now_waiting = {
         (row["order_id"], row["line_no"]): row["quantity_waiting"]
         for row in await run(connection, "audit_waiting_lines")
@@ -78,7 +82,8 @@ async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str,
         change = event["quantity"] if event["type"] == "BackorderCreated" else -event["quantity"]
         after = event["quantity_waiting"]
         where = f"seq {event['seq']}: {event['type']} of order {line[0]} line {line[1]}"
-        adds_up.found(before + change != after, f"{where} says {after} wait, events add up to {before + change}")
+        about = {"seq": event["seq"]}
+        adds_up.found(before + change != after, f"{where} says {after} wait, events add up to {before + change}", about)
         queue = queues[PoolKey(event["sku"], event["location"])]
         rank: Rank = (event["ranked_at"], *line)
         if event["type"] == "BackorderFilled":
@@ -86,7 +91,8 @@ async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str,
             while queue and not waiting.get((queue[0][1], queue[0][2])):
                 heapq.heappop(queue)
             first = queue[0] if queue and not event["shipped"] else None
-            served_in_turn.found(first is not None and first < rank, f"{where}: order {first and first[1]} was ahead")
+            is_late = first is not None and first < rank
+            served_in_turn.found(is_late, f"{where}: order {first and first[1]} was ahead", about)
         if not before and after:
             heapq.heappush(queue, rank)
         if after:
@@ -96,7 +102,7 @@ async def replay_queues(events: AsyncIterator[Any], now_waiting: dict[tuple[str,
     for line in waiting.keys() | now_waiting.keys():
         by_events, by_line = waiting.get(line, 0), now_waiting.get(line, 0)
         what = f"order {line[0]} line {line[1]}: {by_line} wait, events say {by_events}"
-        adds_up.found(by_events != by_line, what)
+        adds_up.found(by_events != by_line, what, {"order_id": line[0], "line_no": line[1]})
     return [served_in_turn, adds_up]
 
 
@@ -127,7 +133,8 @@ async def no_supply_covers_two(lines: AsyncIterator[Any], supplies: Iterable[Any
         too_early = promised is not None and (earliest is None or promised.date() < earliest.date())
         reached = "no supply reaches it" if earliest is None else f"units reach it at {earliest.isoformat()}"
         what = f"order {line['order_id']} line {line['line_no']} ({line['sku']} at {line['location']})"
-        check.found(too_early, f"{what} is promised {promised and promised.isoformat()}, {reached}")
+        about = {"order_id": line["order_id"], "line_no": line["line_no"]}
+        check.found(too_early, f"{what} is promised {promised and promised.isoformat()}, {reached}", about)
     return check
 
 

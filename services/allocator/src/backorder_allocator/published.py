@@ -228,7 +228,7 @@ class Published:
             self.newest.found(not self.is_last(event), what, {"seq": event["seq"]})
 
     def is_last(self, event: asyncpg.Record) -> bool:
-        return self.last_shown.get(event["key"], event["version"]) >= event["version"]
+        return bool(self.last_shown.get(event["key"], event["version"]) >= event["version"])
 
     async def is_followed(self, event: asyncpg.Record) -> bool:
         """Whether a later version was seen: then this one may have been compacted away."""

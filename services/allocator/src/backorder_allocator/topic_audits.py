@@ -5,17 +5,21 @@ after it: what was published by then is below these ends, and what lies beyond t
 as it is when it is met.
 """
 
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
+from typing import Any
 
-from backorder_allocator import audits, connections
+from backorder_allocator import audits, chains, connections
 from backorder_allocator.checks import Check
 from backorder_allocator.dead_copies import TOPIC as DEAD_LETTERS
 from backorder_allocator.dead_copies import DeadCopies
 from backorder_allocator.published import IN_DOUBT_SECONDS, OUTPUTS, Published, head
 from backorder_allocator.settings import Settings
 from backorder_allocator.statements import Connection, run
-from backorder_allocator.walking import Walker, walker
+from backorder_allocator.walking import Extent, Place, Walker, walker
 from backorder_allocator.worked import INPUTS, Worked
+from backorder_schemas import DeadLetter, decode
 
 
 async def audit(connection: Connection, settings: Settings) -> list[Check]:
@@ -56,4 +60,22 @@ async def check(
     await letters.walk(outputs, published_extents)
     worked = Worked(snapshot, at.journal, purged_before)
     await worked.walk(inputs, input_extents)
-    return [*checks, *published.checks, *letters.checks, *worked.checks]
+    checks += [*published.checks, *letters.checks, *worked.checks]
+    await chains.explain(snapshot, checks, partial(find_message, inputs, input_extents))
+    return checks
+
+
+async def find_message(
+    inputs: Walker, extents: Mapping[Place, Extent], ranges: Sequence[Mapping[str, Any]], id_: str
+) -> tuple[str, int, int] | None:
+    """Where the message with this id is, among the records that a batch worked; None if it is gone."""
+    for each in ranges:
+        place = Place(each["topic"], each["partition"])
+        extent = extents.get(place, Extent(0, 0))
+        async with aclosing(inputs.walk(place, max(each["from"], extent.first), min(each["to"], extent.end))) as walk:
+            async for records in walk:
+                for record in records:
+                    decoded = decode(place.topic, record.key, record.value, record.headers)
+                    if not isinstance(decoded, DeadLetter) and decoded.message.id == id_:
+                        return place.topic, place.partition, record.offset
+    return None

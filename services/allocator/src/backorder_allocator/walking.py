@@ -4,7 +4,7 @@ Whoever reads so takes part in nothing: no group, no commit, no right but to rea
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from time import monotonic
@@ -59,7 +59,7 @@ class Walker:
             for each in self.partitions
         }
 
-    async def walk(self, place: Place, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
+    async def walk(self, place: Place, start: int, end: int) -> AsyncGenerator[list[ConsumerRecord], None]:
         """The records from `start` up to, but not with, `end`, a portion at a time."""
         partition = TopicPartition(self.prefix + place.topic, place.partition)
         if start >= end:

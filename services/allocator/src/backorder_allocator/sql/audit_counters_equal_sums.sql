@@ -5,7 +5,10 @@ WITH sums AS (
 ), found AS (
     SELECT p.pool_id IS NULL OR p.allocated <> coalesce(s.allocated, 0) OR p.waiting <> coalesce(s.waiting, 0) AS broken,
            format('%s at %s: counts %s allocated and %s waiting, lines have %s and %s', p.sku, p.location, p.allocated, p.waiting,
-                  coalesce(s.allocated, 0), coalesce(s.waiting, 0)) AS what
+                  coalesce(s.allocated, 0), coalesce(s.waiting, 0)) AS what,
+           jsonb_build_object('sku', p.sku, 'location', p.location) AS about
     FROM pools p FULL JOIN sums s USING (pool_id)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

@@ -15,7 +15,10 @@ WITH held AS (
                ELSE s.units > s.preordered
            END AS broken,
            format('order %s (%s%s) holds %s units, %s of them for a pre-order, %s wait', order_id, o.delivery,
-                  CASE WHEN o.escalated THEN ', escalated' END, s.units, s.preordered, s.waiting) AS what
+                  CASE WHEN o.escalated THEN ', escalated' END, s.units, s.preordered, s.waiting) AS what,
+           jsonb_build_object('order_id', order_id) AS about
     FROM sums s JOIN orders o USING (order_id)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

@@ -16,7 +16,10 @@ WITH taken AS (
                -- Ids are of each sender's own making: one that names something that takes, too, may be that.
                ELSE t.caused_by IN (SELECT id FROM gives) AND t.caused_by NOT IN (SELECT id FROM takes)
            END AS broken,
-           format('order %s: %s (%s), caused by %s', key, type, reason, caused_by) AS what
+           format('order %s: %s (%s), caused by %s', key, type, reason, caused_by) AS what,
+           jsonb_build_object('order_id', key) AS about
     FROM taken t WHERE type <> 'BackorderCreated' OR reason = 'stock_lost'
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

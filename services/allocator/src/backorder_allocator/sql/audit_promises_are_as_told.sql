@@ -14,12 +14,15 @@ WITH told AS (
     SELECT previous_promised_at IS DISTINCT FROM last_told OR first_promised_at IS DISTINCT FROM first_told
            OR (promised_at AT TIME ZONE 'UTC')::date IS NOT DISTINCT FROM (last_told AT TIME ZONE 'UTC')::date AS broken,
            format('order %s line %s, version %s: from %s to %s, first %s; told before: %s, first %s', order_id, line_no, version,
-                  previous_promised_at, promised_at, first_promised_at, last_told, first_told) AS what
+                  previous_promised_at, promised_at, first_promised_at, last_told, first_told) AS what,
+           jsonb_build_object('order_id', order_id, 'line_no', line_no) AS about
     FROM in_turn WHERE type = 'PromiseChanged'
     UNION ALL
     SELECT (l.promised_at, l.first_promised_at) IS DISTINCT FROM (t.promised_at, t.first_told) OR l.order_id IS NULL,
            format('order %s line %s: promised %s, first %s; told %s, first %s', order_id, line_no, l.promised_at, l.first_promised_at,
-                  t.promised_at, t.first_told)
+                  t.promised_at, t.first_told), jsonb_build_object('order_id', order_id, 'line_no', line_no)
     FROM lines l FULL JOIN (SELECT * FROM in_turn WHERE is_last) t USING (order_id, line_no)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

@@ -16,7 +16,10 @@ WITH told AS (
 found AS (
     SELECT l.quantity_released + l.quantity_shipped IS DISTINCT FROM coalesce(s.units, 0) AS broken,
            format('order %s line %s: events say %s units, the line counts %s as released and %s as shipped', order_id, line_no,
-                  coalesce(s.units, 0), l.quantity_released, l.quantity_shipped) AS what
+                  coalesce(s.units, 0), l.quantity_released, l.quantity_shipped) AS what,
+           jsonb_build_object('order_id', order_id, 'line_no', line_no) AS about
     FROM lines l FULL JOIN sums s USING (order_id, line_no)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

@@ -4,7 +4,10 @@ shipped AS (SELECT pool_id, sum(quantity_shipped) AS quantity FROM lines WHERE q
 found AS (
     SELECT p.on_hand <> coalesce(m.quantity, 0) - coalesce(s.quantity, 0) OR p.allocated > greatest(0, p.on_hand) AS broken,
            format('%s at %s: on hand %s, movements %s, shipped %s, allocated %s', p.sku, p.location, p.on_hand,
-                  coalesce(m.quantity, 0), coalesce(s.quantity, 0), p.allocated) AS what
+                  coalesce(m.quantity, 0), coalesce(s.quantity, 0), p.allocated) AS what,
+           jsonb_build_object('sku', p.sku, 'location', p.location) AS about
     FROM pools p LEFT JOIN moved m USING (pool_id) LEFT JOIN shipped s USING (pool_id)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

@@ -6,7 +6,10 @@ WITH came AS (
     GROUP BY p.sku, m.supply_id
 ), found AS (
     SELECT coalesce(s.received, 0) <> coalesce(c.units, 0) OR s.sku IS NULL AS broken,
-           format('supply %s of %s: counts %s received, receipts have %s', supply_id, sku, s.received, coalesce(c.units, 0)) AS what
+           format('supply %s of %s: counts %s received, receipts have %s', supply_id, sku, s.received, coalesce(c.units, 0)) AS what,
+           jsonb_build_object('sku', sku, 'supply_id', supply_id) AS about
     FROM supplies s FULL JOIN came c USING (sku, supply_id)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

@@ -9,7 +9,10 @@ WITH wanted AS (
 ), found AS (
     SELECT w.due_at IS DISTINCT FROM t.due_at AS broken,
            format('%s of %s: should be due at %s, its timer says %s', kind, concat_ws(' ', nullif(supply_id, ''), subject),
-                  coalesce(w.due_at::text, 'no time'), coalesce(t.due_at::text, 'nothing')) AS what
+                  coalesce(w.due_at::text, 'no time'), coalesce(t.due_at::text, 'nothing')) AS what,
+           jsonb_build_object(CASE kind WHEN 'escalate' THEN 'order_id' ELSE 'sku' END, subject) AS about
     FROM wanted w FULL JOIN timers t USING (kind, subject, supply_id)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

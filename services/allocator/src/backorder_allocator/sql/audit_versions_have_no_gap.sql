@@ -8,7 +8,10 @@ WITH per_key AS (
     UNION ALL SELECT 'stock-alerts', sku, version FROM alert_versions
 ), found AS (
     SELECT k.first IS DISTINCT FROM 1 OR k.last <> k.events OR k.last IS DISTINCT FROM c.last AS broken,
-           format('%s %s: %s events, versions %s to %s, counter %s', topic, key, k.events, k.first, k.last, c.last) AS what
+           format('%s %s: %s events, versions %s to %s, counter %s', topic, key, k.events, k.first, k.last, c.last) AS what,
+           jsonb_build_object('event_topic', topic, 'key', key) AS about
     FROM per_key k FULL JOIN counters c USING (topic, key)
 )
-SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples FROM found
+SELECT count(*) AS checked, count(*) FILTER (WHERE broken) AS broken, (array_agg(what) FILTER (WHERE broken))[1:5] AS examples,
+       (array_agg(about) FILTER (WHERE broken))[1] AS about
+FROM found

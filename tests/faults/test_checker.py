@@ -1,0 +1,320 @@
+"""`audit --topics` calls nothing broken while services work or are broken, and finds what really is, rule by rule."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from backorder_allocator import audits, topic_audits
+from backorder_allocator.checks import Check
+from backorder_allocator.dead_copies import TOPIC as DEAD_LETTERS
+from backorder_allocator.dead_copies import DeadCopies
+from backorder_allocator.published import OUTPUTS, Published, head
+from backorder_allocator.settings import Settings
+from backorder_allocator.walking import Walker, walker
+from backorder_allocator.worked import INPUTS, Worked
+from tests.conftest import Databases, MailSink
+from tests.e2e.messages import Message
+from tests.e2e.processes import command
+from tests.e2e.world import Read
+from tests.faults.checked import Checked, checked, published_again
+
+ORDERS = 150
+
+
+@dataclass(frozen=True)
+class Checking:
+    """The allocator of a shop at rest, a free connection to its database, and eyes on its topics."""
+
+    shop: Checked
+    database: asyncpg.Connection
+    settings: Settings
+    outputs: Walker
+    inputs: Walker
+
+    async def checks(self) -> dict[str, Check]:
+        """All, in the transaction that the database is in."""
+        found = await topic_audits.check(self.database, self.database, self.outputs, self.inputs, patience=0)
+        return {check.rule: check for check in found}
+
+    async def checks_of(self, rule: str) -> dict[str, Check]:
+        """Those that walk the same topics as this rule does."""
+        async with self.database.transaction():
+            return await self._checks_of(rule)
+
+    async def _checks_of(self, rule: str) -> dict[str, Check]:
+        at = await head(self.database)
+        published = Published(self.database, self.database, at, patience=0)
+        letters = DeadCopies(self.database, self.database, self.outputs.prefix, None)
+        worked = Worked(self.database, at.journal, None)
+        parts = ((published, self.outputs), (letters, self.outputs), (worked, self.inputs))
+        (part, topics), *_ = (each for each in parts if rule in {check.rule for check in each[0].checks})
+        await part.walk(topics, await topics.extents())
+        return {check.rule: check for check in part.checks}
+
+    @asynccontextmanager
+    async def changed(self, change: str) -> AsyncIterator[None]:
+        """In a transaction that is rolled back."""
+        transaction = self.database.transaction()
+        await transaction.start()
+        try:
+            assert await self.database.execute(change) not in {"UPDATE 0", "DELETE 0"}
+            yield
+        finally:
+            await transaction.rollback()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def shop(
+    kafka: str, postgres: Databases, mail_sink: MailSink, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Checked]:
+    folder = tmp_path_factory.mktemp("checked")
+    prefix = f"t{secrets.token_hex(6)}."
+    async with checked(kafka, postgres, mail_sink, prefix, folder, orders=ORDERS) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def checking(shop: Checked) -> AsyncIterator[Checking]:
+    world = shop.world
+    settings = Settings.model_construct(
+        database_url=SecretStr(world.database_url), kafka_bootstrap_servers=[world.kafka], topic_prefix=world.prefix
+    )
+    async with AsyncExitStack() as stack:
+        outputs = await stack.enter_async_context(walker(settings, (*OUTPUTS, DEAD_LETTERS), committed=False))
+        inputs = await stack.enter_async_context(walker(settings, INPUTS, committed=True))
+        database = await asyncpg.connect(shop.world.database_url)
+        stack.push_async_callback(database.close)
+        yield Checking(shop, database, settings, outputs, inputs)
+
+
+async def test_a_shop_in_which_everything_happened_breaks_no_rule_of_either_service_and_each_is_looked_at(
+    shop: Checked,
+) -> None:
+    said = await shop.world.ask("audit", "--topics", "--strict")
+    assert said["clean"]
+    assert said["never_checked"] == []
+    told = await command("backorder-notifier", shop.notifying.settings, "audit", "--topics", "--strict")
+    assert told["clean"]
+
+
+async def test_whoever_may_only_read_may_check(shop: Checked) -> None:
+    reader = f"reader_{secrets.token_hex(6)}"
+    await shop.world.database.execute(f"""
+        CREATE ROLE {reader} LOGIN PASSWORD 'reads';
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader};
+    """)
+    await shop.notifying.database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+    parts = urlsplit(shop.world.database_url)
+    try:
+        for service, settings in (("allocator", shop.world.allocator_settings), ("notifier", shop.notifying.settings)):
+            url = settings[f"{service.upper()}_DATABASE_URL"]
+            as_reader = urlsplit(url)._replace(netloc=f"{reader}:reads@{parts.hostname}:{parts.port}").geturl()
+            changed = settings | {f"{service.upper()}_DATABASE_URL": as_reader}
+            said = await command(f"backorder-{service}", changed, "audit", "--topics")
+            assert said["clean"]
+    finally:
+        for database in (shop.world.database, shop.notifying.database):
+            await database.execute(f"DROP OWNED BY {reader}")
+        await shop.world.database.execute(f"DROP ROLE {reader}")
+
+
+# ── the allocator: what is broken once ───────────────────────────────────────────────────────────────────────────────
+
+ONE_ORDER = "(SELECT order_id FROM orders WHERE fingerprint IS NOT NULL ORDER BY order_id LIMIT 1)"
+IN_LOG = "everything published is in the log"
+EQUAL = "every copy has the log's bytes, key and headers"
+PUBLISHED = "everything logged is published"
+LETTERS = "every published dead letter is in the table, byte for byte"
+LETTERS_PUBLISHED = "every dead letter is published"
+COVERED = "every input below its cursor is in a journal entry"
+OUTCOME = "every input below its cursor had its outcome"
+COUNTED = "every batch has one outcome for each of its records"
+REFUSED = "every refusal that was counted is a dead letter"
+KEPT = "dead letters are kept byte for byte"
+ORDERED = "events appear in the order of the log"
+NEWEST = "the newest availability is the last on its topic"
+CAUSED = "every event of a batch is caused by one of its messages"
+BREAKS = {
+    "a log entry that is published is gone": (
+        """DELETE FROM events WHERE (batch_id, ordinal) IN (
+               SELECT batch_id, ordinal FROM events WHERE topic = 'backorders' ORDER BY batch_id, ordinal LIMIT 1)""",
+        IN_LOG,
+    ),
+    "an id in the log is another": ("UPDATE events SET id = gen_random_uuid() WHERE topic = 'allocations'", IN_LOG),
+    "a value in the log is another": (
+        "UPDATE events SET value = value || ' ' WHERE topic = 'allocations' AND version = 1",
+        EQUAL,
+    ),
+    "a header would be another": (
+        "UPDATE events SET occurred_at = occurred_at + interval '1 s' WHERE topic = 'stock-alerts' AND version = 1",
+        EQUAL,
+    ),
+    "the relay passed by what it never published": (
+        """WITH last AS (UPDATE log_head SET seq = seq + 1, journal = journal + 1 RETURNING journal, seq),
+           entry AS (
+               INSERT INTO journal
+               SELECT journal, 999999, 'batch', '[]', '2026-01-01Z', seq, 1, 0, 0, 0, 0, 1 FROM last
+           ), moved AS (UPDATE relay SET seq = seq + 1)
+           INSERT INTO events SELECT 999999, 0, 'backorders', 'unheard of', 1, gen_random_uuid(), 'BackorderCreated',
+                                     '2026-01-01Z', 'nobody', NULL, '{}'""",
+        PUBLISHED,
+    ),
+    "a dead letter is forgotten": ("DELETE FROM dead_letters WHERE reason = 'not_json'", LETTERS),
+    "a dead letter is changed": ("UPDATE dead_letters SET value = 'x' || value WHERE reason = 'not_json'", KEPT),
+    "a dead letter is not what was published": (
+        "UPDATE dead_letters SET value = 'x' || value WHERE reason = 'not_json'",
+        LETTERS,
+    ),
+    "a header of a dead letter is changed": (
+        "UPDATE dead_letters SET header_values[1] = 'z' WHERE reason = 'not_json'",
+        LETTERS,
+    ),
+    "a dead letter has another reason than it was published with": (
+        "UPDATE dead_letters SET reason = 'invalid' WHERE reason = 'not_json'",
+        LETTERS,
+    ),
+    "a dead letter counts as published and is not": (
+        """INSERT INTO dead_letters (topic, partition, record_offset, record_at, header_names, header_values, reason,
+                                     detail, failed_at, published)
+           VALUES ('orders', 99, 0, '2026-01-01Z', '{}', '{}', 'x', 'x', '2026-01-01Z', true)""",
+        LETTERS_PUBLISHED,
+    ),
+    "a cursor lies beyond its log": ("UPDATE cursors SET next_offset = 1000000 WHERE topic = 'orders'", COVERED),
+    "a journal entry forgets a range": ("UPDATE journal SET what = what - 0 WHERE kind = 'batch'", COVERED),
+    "an order is gone": (f"DELETE FROM orders WHERE order_id = {ONE_ORDER}", OUTCOME),
+    "an order has other content": (f"UPDATE orders SET fingerprint = 'x' WHERE order_id = {ONE_ORDER}", OUTCOME),
+    "a receipt is gone": ("DELETE FROM stock_movements WHERE document_id = 'opening-4'", OUTCOME),
+    "an adjustment is gone": ("DELETE FROM stock_movements WHERE kind = 'adjusted'", OUTCOME),
+    "a count is gone": ("DELETE FROM stock_movements WHERE kind = 'counted'", OUTCOME),
+    "a supply is at an older revision": ("UPDATE supplies SET revision = 0", OUTCOME),
+    "a policy is gone": ("DELETE FROM policies", OUTCOME),
+    "a cancel is gone": ("DELETE FROM cancels", OUTCOME),
+    "a shipment is gone": ("DELETE FROM fulfilments WHERE shipment_id = 's-1'", OUTCOME),
+    "what could not be read is forgotten": ("DELETE FROM dead_letters WHERE topic = 'catalog'", OUTCOME),
+    "a batch counts one outcome too many": (
+        "UPDATE journal SET applied = applied + 1 WHERE number = (SELECT min(number) FROM journal)",
+        COUNTED,
+    ),
+    "a dead letter was counted as applied": (
+        """UPDATE journal SET applied = applied + 1, dead_letters = dead_letters - 1
+           WHERE number = (SELECT min(number) FROM journal WHERE dead_letters > 0)""",
+        REFUSED,
+    ),
+    "an event of a batch has a cause that never came": (
+        "UPDATE events SET caused_by = 'nobody' WHERE type = 'BackorderCreated'",
+        CAUSED,
+    ),
+}
+"""By what happened: how to make it so, and the rule that finds it."""
+
+
+@pytest.mark.parametrize("what", BREAKS)
+async def test_what_is_wrong_between_database_and_topics_is_found(checking: Checking, what: str) -> None:
+    change, rule = BREAKS[what]
+    async with checking.changed(change):
+        checks = await checking.checks_of(rule)
+    found = checks[rule]
+    assert found.violations, {name: check.examples for name, check in checks.items() if check.violations}
+    assert found.examples
+
+
+async def test_every_rule_of_topics_has_a_break_that_it_finds(checking: Checking) -> None:
+    async with checking.changed("UPDATE relay SET seq = seq"):
+        checks = await checking.checks()
+    rules_of_tables = {check.rule for check in await audits.audit(checking.database)}
+    found_otherwise = {ORDERED, NEWEST}
+    assert {rule for _, rule in BREAKS.values()} | found_otherwise == checks.keys() - rules_of_tables
+
+
+# ── what somebody wrote to the topics ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_copy_with_other_bytes_is_found_and_one_more_that_is_equal_is_not(checking: Checking) -> None:
+    world = checking.shop.world
+    await world.publish(await published_again(world, "backorders"))
+    assert not any(check.violations for check in (await checking.checks_of(EQUAL)).values())
+    copy = await published_again(world, "backorders")
+    await world.publish(replace(copy, value=(copy.value or b"") + b" "))
+    await world.publish(replace(await published_again(world, "allocations"), key=b"another"))
+    found = (await checking.checks_of(EQUAL))[EQUAL]
+    assert found.violations == 2
+    assert {what for example in found.examples for what in ("value", "key") if f": {what} differ" in example} == {
+        "value",
+        "key",
+    }
+
+
+async def test_an_event_that_nobody_decided_is_found(checking: Checking) -> None:
+    world = checking.shop.world
+    copy = await published_again(world, "stock-alerts")
+    value = json.loads(copy.value or b"") | {"version": 1000, "id": "made up"}
+    await world.publish(replace(copy, value=json.dumps(value).encode()))
+    found = (await checking.checks_of(IN_LOG))[IN_LOG]
+    assert found.violations == 1
+    assert "made up" in found.examples[0]
+
+
+async def test_a_dead_letter_that_nobody_has_is_found(checking: Checking) -> None:
+    headers = (
+        ("dlq.topic", f"{checking.outputs.prefix}orders".encode()),
+        ("dlq.partition", b"0"),
+        ("dlq.offset", b"77"),
+    )
+    await checking.shop.world.publish(Message("allocator.dlq", b"k", b"v", headers))
+    found = (await checking.checks_of(LETTERS))[LETTERS]
+    assert found.violations == 1
+
+
+async def test_an_old_availability_behind_a_newer_one_is_found_and_forgiven_once_the_newer_is_repeated(
+    checking: Checking,
+) -> None:
+    world = checking.shop.world
+    of_key: dict[bytes | None, list[Read]] = {}
+    for record in await world.read("availability"):
+        of_key.setdefault(record.key, []).append(record)
+    old, *_, new = next(records for records in of_key.values() if len(records) > 1)
+    await world.publish(Message("availability", old.key, old.value, old.headers))
+    assert (await checking.checks_of(NEWEST))[NEWEST].violations == 1
+    await world.publish(Message("availability", new.key, new.value, new.headers))
+    assert not (await checking.checks_of(NEWEST))[NEWEST].violations
+
+
+async def test_events_in_another_order_than_they_were_logged_in_are_found(checking: Checking) -> None:
+    # As if the first event of a partition had been logged long after the others.
+    records = [each for each in await checking.shop.world.read("backorders") if each.partition == 0]
+    first = json.loads(records[0].value or b"")["id"]
+    async with checking.changed(f"UPDATE events SET ordinal = ordinal + 1000000 WHERE id = '{first}'"):
+        found = (await checking.checks_of(ORDERED))[ORDERED]
+    assert found.violations
+
+
+# ── how it came about ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_violation_comes_with_the_chain_that_led_to_it(checking: Checking) -> None:
+    order_id = await checking.database.fetchval("SELECT min(order_id) FROM lines WHERE quantity_waiting > 0")
+    async with checking.changed(
+        f"UPDATE lines SET quantity_waiting = 0, quantity_cancelled = quantity_ordered - quantity_allocated "
+        f"WHERE order_id = '{order_id}' AND quantity_waiting > 0"
+    ):
+        checks = await checking.checks()
+    chain = checks["events add up to what waits"].chain
+    assert [link["link"] for link in chain][:3] == ["event", "journal entry", "message"]
+    event, entry, message = chain[:3]
+    assert event["key"] == order_id
+    assert event["journal"] == entry["journal"]
+    assert message["id"] == event["caused_by"]
+    spans = [
+        each
+        for each in entry["what"]
+        if each["topic"] == message["topic"] and each["partition"] == message["partition"]
+    ]
+    assert any(each["from"] <= message["offset"] < each["to"] for each in spans)
