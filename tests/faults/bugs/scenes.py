@@ -1,0 +1,200 @@
+"""What makes bugs show: small, and by itself harmless. Each plays on real processes, and ends when all is worked."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from signal import SIGCONT
+
+from tests.e2e.messages import Message, OrderLine, cancel, order, receipt, supply
+from tests.e2e.processes import Service, eventually
+from tests.faults.bugs.stage import SECONDS, Stage
+from tests.faults.checked import bad_messages
+from tests.faults.load import load
+from tests.faults.test_members import waits_for
+
+PARTITIONS = 6
+HOT = "HOT"
+
+
+def orders_of_one(count: int, name: str = "o", sku: str = HOT) -> list[Message]:
+    return [order(f"{name}-{number}", (sku, 1)) for number in range(count)]
+
+
+async def a_day(stage: Stage) -> None:
+    """Some of everything, with dead letters; then two orders that one supply could be promised to."""
+    await stage.allocator(batch=40)
+    await stage.tell(*load(100, seed=11).messages, *bad_messages())
+    await stage.tell(*orders_of_one(3), cancel("o-0"), receipt("late", HOT, 1))
+    in_a_week = datetime.now(UTC) + timedelta(days=7)
+    await stage.tell(supply("s-1", "COMING", 5, in_a_week))
+    await stage.tell(order("first", ("COMING", 5)))
+    await stage.tell(order("second", ("COMING", 5)))
+
+
+async def frozen_with_a_batch_in_hand(stage: Stage) -> None:
+    """Another process takes its partitions over; then it goes on with what it had read before."""
+    frozen = await stage.allocator("intake.decoded=stop")
+    await stage.world.publish(*orders_of_one(60))
+    await stage.stopped(frozen)
+    await stage.world.forget_dead_members()
+    await stage.allocator()
+    await stage.settled()
+    frozen.signal(SIGCONT)
+    await has_looked_again(stage, frozen)
+    await stage.settled()
+
+
+async def has_looked_again(stage: Stage, service: Service) -> None:
+    """It has dropped what it had in hand, or worked it once more."""
+
+    async def dropped_or_worked() -> bool:
+        names = ("allocator_redelivered_total", "allocator_messages_total", "allocator_fenced_total")
+        return sum([await service.metric(name) for name in names]) > 0
+
+    await eventually(dropped_or_worked, "the late batch", SECONDS, service.explain)
+
+
+async def killed_before_the_commit(stage: Stage) -> None:
+    service = await stage.allocator("store.before_commit=kill@2", batch=10, ready=False)
+    await stage.world.publish(*orders_of_one(60))
+    await stage.killed(service)
+    await stage.allocator(batch=10)
+    await stage.settled()
+
+
+async def a_transaction_fails(stage: Stage) -> None:
+    await stage.allocator("store.before_commit=raise@2", batch=10, ready=False)
+    await stage.world.publish(*orders_of_one(60))
+    await stage.settled()
+
+
+async def two_processes_sell_one_pool(stage: Stage) -> None:
+    """One is frozen for a moment when it has read the pool; the other wants it meanwhile."""
+    before = await stage.allocator()
+    await stage.tell(receipt("r-1", HOT, 30), order("o-first", (HOT, 1)))
+    await before.end()
+    slow = await stage.allocator("store.locked=stop")
+    other = await stage.allocator()
+    await stage.world.publish(*orders_of_one(60))
+    await stage.stopped(slow)
+
+    async def wants_it() -> bool:
+        return await waits_for(stage.world, "FROM pools") or await other.metric("allocator_messages_total") > 0
+
+    await eventually(wants_it, "the other process to want the pool", SECONDS, other.explain)
+    slow.signal(SIGCONT)
+    await stage.settled()
+
+
+async def any_order_of_skus(stage: Stage) -> None:
+    """Four processes, and orders of five SKUs each, in small transactions."""
+    skus = [f"HOT-{number}" for number in range(5)]
+    before = await stage.allocator()
+    await stage.tell(*(receipt("opening", sku, 200) for sku in skus))
+    for batch in (3, 4, 5):
+        await stage.allocator(batch=batch)
+    await stage.world.publish(
+        *(
+            order(f"o-{number}", *(OrderLine(sku, 1) for sku in (skus if number % 2 else skus[::-1])))
+            for number in range(400)
+        )
+    )
+    await stage.settled()
+    await before.end()
+
+
+async def somebody_looks_at_the_first_in_line(stage: Stage) -> None:
+    """A session of somebody else has locked the line that is to be served next."""
+    service = await stage.allocator()
+    await stage.tell(order("first", (HOT, 1)))
+    await stage.tell(order("second", (HOT, 1), after=timedelta(hours=1)))
+    journal = await stage.world.number("SELECT journal FROM log_head")
+    async with stage.world.database.transaction():
+        await stage.world.database.execute("SELECT FROM lines WHERE order_id = 'first' FOR UPDATE")
+        await stage.world.publish(receipt("r-1", HOT, 1))
+
+        async def waits_or_is_done() -> bool:
+            is_done = await stage.world.number("SELECT journal FROM log_head") > journal
+            return is_done or await waits_for(stage.world, "UPDATE lines")
+
+        await eventually(waits_or_is_done, "the receipt", SECONDS, service.explain)
+    await stage.settled()
+
+
+async def killed_when_the_relay_has_moved(stage: Stage) -> None:
+    await killed_relay(stage, "relay.moved=kill")
+
+
+async def killed_while_the_relay_sends(stage: Stage) -> None:
+    await killed_relay(stage, "relay.sent=kill")
+
+
+async def killed_relay(stage: Stage, armed: str) -> None:
+    """Everything is there to be published at once, and is killed with the process."""
+    await stage.world.publish(*orders_of_one(300))
+    service = await stage.allocator(armed, ready=False)
+    await stage.killed(service)
+    await stage.allocator()
+    await stage.settled()
+
+
+async def frozen_relay(stage: Stage) -> None:
+    """What it had on its way lands behind what its successor has published since."""
+    frozen = await stage.allocator("relay.sent=stop")
+    await stage.world.publish(receipt("r-1", HOT, 5))
+    await stage.stopped(frozen)
+    await stage.world.forget_dead_members()
+    await stage.allocator()
+    await stage.settled()
+    await stage.tell(order("o-1", (HOT, 2)))
+    published = sum((await stage.world.ends(["availability"])).values())
+    frozen.signal(SIGCONT)
+
+    async def has_landed() -> bool:
+        return sum((await stage.world.ends(["availability"])).values()) > published
+
+    await eventually(has_landed, "what it had on its way", SECONDS, frozen.explain)
+    await stage.settled()
+
+
+async def customers_are_told(stage: Stage) -> None:
+    await told(stage, "")
+
+
+async def killed_when_a_mail_is_marked(stage: Stage) -> None:
+    await told(stage, "sending.marked=kill")
+
+
+async def killed_when_a_mail_is_claimed(stage: Stage) -> None:
+    await told(stage, "sending.claimed=kill")
+
+
+async def told(stage: Stage, armed: str) -> None:
+    """Some customers wait, hear of it, and get their units; the notifier is killed on the way if it is armed."""
+    await stage.allocator()
+    notifier = await stage.notifier(armed, ready=False)
+    await stage.world.publish(
+        *(order(f"o-{number}", (HOT, 1), email=f"customer-{number}@example.org") for number in range(6))
+    )
+    if armed:
+        await stage.killed(notifier)
+        await stage.notifier()
+    await stage.settled()
+    await stage.tell(receipt("r-1", HOT, 3))
+
+
+Scene = Callable[[Stage], Awaitable[None]]
+SCENES: dict[str, Scene] = {
+    "a day": a_day,
+    "a frozen process wakes up with a batch in hand": frozen_with_a_batch_in_hand,
+    "killed before the commit": killed_before_the_commit,
+    "a transaction fails": a_transaction_fails,
+    "two processes sell one pool": two_processes_sell_one_pool,
+    "orders name the same SKUs in any order": any_order_of_skus,
+    "somebody looks at the first in line": somebody_looks_at_the_first_in_line,
+    "killed when the relay has moved": killed_when_the_relay_has_moved,
+    "killed while the relay sends": killed_while_the_relay_sends,
+    "a frozen relay wakes up in the middle of a send": frozen_relay,
+    "customers are told": customers_are_told,
+    "killed when a mail is marked": killed_when_a_mail_is_marked,
+    "killed when a mail is claimed": killed_when_a_mail_is_claimed,
+}
