@@ -29,6 +29,8 @@ THAW = (
     "import os,signal,sys,time; time.sleep(float(sys.argv[1])); [os.kill(int(p), signal.SIGCONT) for p in sys.argv[2:]]"
 )
 
+_THAWS: "list[subprocess.Popen[bytes]]" = []
+
 
 def say_nothing(_text: str) -> None:
     pass
@@ -51,15 +53,24 @@ def child_of(process: Process) -> psutil.Process:
 
 def freeze(pids: list[int], seconds: float) -> None:
     """SIGSTOP now, and SIGCONT by a process that does nothing else: also if the campaign ends meanwhile."""
-    subprocess.Popen(
+    thaw = subprocess.Popen(
         [sys.executable, "-I", "-S", "-c", THAW, str(seconds), *map(str, pids)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    _THAWS.append(thaw)
     for pid in pids:
         signal_to(pid, signal.SIGSTOP)
+
+
+def forget_thaws() -> None:
+    """At the end nothing is frozen any more that is not gone."""
+    while _THAWS:
+        thaw = _THAWS.pop()
+        thaw.kill()
+        thaw.wait()
 
 
 def signal_to(pid: int, number: signal.Signals) -> None:

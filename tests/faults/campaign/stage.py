@@ -14,7 +14,7 @@ from backorder_local.place import place as make_place
 from tests.e2e.processes import SCRIPTS, clean_environment
 from tests.faults.campaign.faults import SERVICES, Ground
 from tests.faults.campaign.proxy import Protocol
-from tests.faults.campaign.servers import Kafka, Postgres
+from tests.faults.campaign.servers import Kafka, Postgres, forget_thaws
 from tests.faults.campaign.supervisor import Service, Supervisor
 from tests.faults.campaign.wire import Wire
 
@@ -95,7 +95,10 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
                 for server, target in (("kafka", ports[name]), ("postgres", postgres.port), ("smtp", 0))
             )
             kafka.advertised = {name: proxies[f"kafka/{name}"] for name in names}
-            await asyncio.gather(kafka.start(), postgres.start())
+            started = await asyncio.gather(kafka.start(), postgres.start(), return_exceptions=True)
+            for problem in started:
+                if problem is not None:
+                    raise problem
             urls: dict[Service, str] = {service: await postgres.make_database(service) for service in SERVICES}
             supervisor = Supervisor(
                 place,
@@ -134,6 +137,7 @@ async def end(supervisor: Supervisor, kafka: Kafka, postgres: Postgres, wire: Wi
     await supervisor.kill_all()
     await asyncio.gather(kafka.stop(kill=True), postgres.stop(immediate=True), return_exceptions=True)
     await wire.close()
+    await asyncio.to_thread(forget_thaws)
 
 
 def settings(service: Service, postgres: Postgres, proxies: dict[str, int], slot: str) -> dict[str, str]:
