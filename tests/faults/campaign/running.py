@@ -17,7 +17,7 @@ from tests.faults.campaign import report as reports
 from tests.faults.campaign.demand import TIMERS_SECONDS, Shop
 from tests.faults.campaign.draining import drained
 from tests.faults.campaign.effects import Watch
-from tests.faults.campaign.faults import Kind, Lengths
+from tests.faults.campaign.faults import LONG, Kind, Lengths
 from tests.faults.campaign.followers import Follower, compare, follow, has_read_all
 from tests.faults.campaign.judge import (
     Verdict,
@@ -34,7 +34,7 @@ from tests.faults.campaign.snapshots import Snapshots
 from tests.faults.campaign.stage import Stage, staged
 from tests.faults.campaign.upstream import Upstream, Warehouse, keep_busy
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 PATIENCE_SECONDS = 150.0
 """What does not drain within this never will."""
 PAUSE_SECONDS = (1.5, 4.0)
@@ -318,6 +318,11 @@ def conclude(campaign: Campaign, verdict: Verdict) -> None:
             verdict.violations.append(f"the campaign could not do it: {fault.what}: {fault.failed}")
     if len(report.effective) < EFFECTIVE_SHARE * len(faults):
         verdict.violations.append(f"only {len(report.effective)} of {len(faults)} faults had an effect")
+    if campaign.wish.lengths is LONG:
+        shown = {fault.kind for fault in report.effective}
+        verdict.violations += [
+            f"no {kind.name} had an effect" for kind in campaign.wish.kinds if kind.name not in shown
+        ]
     verdict.violations += [
         f"never looked at: {sentence}"
         for sentence, number in verdict.checked.items()
