@@ -234,8 +234,9 @@ async def _stop(parts: Parts, work: dict[str, asyncio.Task[None]]) -> None:
     )
     if isinstance(parts.reader.ended_by, WentBackError):
         work["relay"].cancel()  # what it would publish is not what followed on what is published
-    parts.relay.stop()
-    await _within(_LAST_WORDS_SECONDS, "publishing", work["relay"])
+    else:
+        parts.relay.stop()
+        await _within(_LAST_WORDS_SECONDS, "publishing", work["relay"])
     await asyncio.gather(*work.values(), return_exceptions=True)
 
 

@@ -179,6 +179,9 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def poll(self, library: Poll, consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
         """As the library polls. What its decoder can't read (a header name that is not UTF-8) would crash its loop for
         ever, unseen, and stop all partitions: here it stops its own, loudly."""
+        if self.ended_by is not None:
+            await asyncio.sleep(1)
+            return []
         if self._is_left_alone(consumer):
             async with self._busy:
                 left = consumer.assignment() - self._placed
