@@ -272,7 +272,7 @@ async def test_all_are_driven_past_those_that_are_refused_still_portion_by_porti
     find = dead_letters.find
 
     async def few(connection: Any, which: Which, *, after: int, limit: int) -> list[DeadLetterRow]:
-        if after:  # one that comes meanwhile is left for the next time
+        if 0 < after < 9:  # one that comes meanwhile is left for the next time
             await letters.hopeless("invalid", "later")
         return await find(connection, which, after=after, limit=min(2, limit))
 

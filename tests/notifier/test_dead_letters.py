@@ -219,6 +219,12 @@ async def test_a_dry_run_says_what_would_become_of_each_now_and_changes_nothing_
     assert await driven(connection, dry_run=True) == expected
     assert await everything(connection) == before
     assert await driven(connection) == expected
+    details = [each.detail for number in (4, 5, 6) for each in await redrives_of_letter(connection, number)]
+    assert details == [
+        "this or a later version of its key was applied before",
+        "waits for an earlier version of its key",
+        "this or a later revision was applied before",
+    ]
 
 
 async def test_a_redrive_is_written_down_with_who_and_why_and_keeps_the_first_reason(
@@ -295,7 +301,7 @@ async def test_all_are_driven_past_those_that_are_refused_still_portion_by_porti
     await letters.hopeless(5)
 
     async def few(connection: Connection, which: Which, after: int, limit: int) -> Any:
-        if after:  # one that comes meanwhile is left for the next time
+        if 0 < after < 9:  # one that comes meanwhile is left for the next time
             await letters.hopeless()
         return await find_dead_letters(connection, which, after, min(2, limit))
 
@@ -325,8 +331,8 @@ async def test_letters_go_out_evenly_and_not_faster_than_asked(monkeypatch: pyte
 async def test_a_letter_of_a_sender_whose_clock_is_ahead_is_driven_again_as_of_now(
     connection: asyncpg.Connection, letters: Letters
 ) -> None:
-    letters.log.now = NOON + timedelta(days=4000)
     await letters.spoiled(placed(), created())
+    await connection.execute("UPDATE dead_letters SET recorded_at = $1", NOON + timedelta(days=4000))
     assert await driven(connection) == ["applied", "applied"]
     assert await connection.fetchval("SELECT max(recorded_at) FROM updates") == NOON
 
