@@ -228,7 +228,7 @@ async def made_world(kafka: str, prefix: str, database_url: str, folder: Path) -
     finally:
         for service in world.services:
             service.kill()
-        await producer.stop()
-        await database.close(timeout=5)
+        await world.producer.stop()
+        await world.database.close(timeout=5)
         await admin.delete_topics(list(names))
         await admin.close()

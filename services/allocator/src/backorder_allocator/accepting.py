@@ -5,7 +5,7 @@ What changes where work goes on is an entry of the journal, too, so that `audit`
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +34,7 @@ from backorder_allocator.interventions import Asked
 from backorder_allocator.looking import INPUTS, View, look
 from backorder_allocator.remembering import Memory, PartitionKey
 from backorder_allocator.settings import Settings
-from backorder_allocator.statements import Connection, columns, run
+from backorder_allocator.statements import Connection, Rows, columns, run
 
 log = telemetry.logger(__name__)
 
@@ -89,18 +89,18 @@ async def server_of(connection: Connection) -> Server:
     if row["is_a_copy"]:
         raise ConfigurationError("ALLOCATOR_DATABASE_URL names a read-only copy (standby): it should name the primary")
     unsafe = [f"{name} = off" for name in ("fsync", "full_page_writes", "synchronous_commit") if row[name] == "off"]
-    identifier = await _if_allowed(connection, "server_identifier")
-    timeline = await _if_allowed(connection, "server_timeline")
+    identifier = await _if_allowed(run(connection, "server_identifier"))
+    timeline = await _if_allowed(run(connection, "server_timeline"))
     return Server(identifier, timeline, tuple(unsafe))
 
 
-async def _if_allowed(connection: Connection, name: str) -> Any:
+async def _if_allowed(asked: Awaitable[Rows]) -> Any:
     """What the server says of itself; None where it doesn't tell everybody, or has no such thing."""
     try:
-        return (await run(connection, name))[0][0]
-    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError, asyncpg.FeatureNotSupportedError):
+        return (await asked)[0][0]
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.UndefinedFunctionError):
         return None
-    except asyncpg.ObjectNotInPrerequisiteStateError:
+    except (asyncpg.FeatureNotSupportedError, asyncpg.ObjectNotInPrerequisiteStateError):
         return None
 
 

@@ -43,7 +43,12 @@ async def with_connection(
 async def status(connection: Connection) -> dict[str, Any]:
     """Input positions, publishing, queues and dead letters. Keys are documented in the README."""
     row = dict((await run(connection, "status"))[0])
-    return row | {"cursors": [dict(cursor) for cursor in await run(connection, "all_cursors")]}
+    server, decided = await run(connection, "newest_identity"), await run(connection, "newest_intervention")
+    return row | {
+        "identity": dict(server[0]) if server else None,
+        "last_intervention": dict(decided[0]) if decided else None,
+        "cursors": [dict(cursor) for cursor in await run(connection, "all_cursors")],
+    }
 
 
 async def positions(connection: Connection) -> dict[tuple[str, int], int]:
@@ -56,7 +61,12 @@ def show_status(found: dict[str, Any], *, json: bool) -> None:
     if json:
         as_json(found)
         return
-    show_table([{"what": name, "value": value} for name, value in found.items() if name != "cursors"], json=False)
+    plain = {name: value for name, value in found.items() if name != "cursors"}
+    for name in ("identity", "last_intervention"):
+        plain[name] = (
+            ", ".join(f"{key} {value}" for key, value in (found[name] or {}).items() if value is not None) or None
+        )
+    show_table([{"what": name, "value": value} for name, value in plain.items()], json=False)
     show_table(found["cursors"], json=False, title="done up to")
 
 

@@ -30,7 +30,7 @@ from backorder_allocator.relay import Relay
 from backorder_allocator.settings import Settings
 from backorder_allocator.subscribers import make_broker
 from backorder_allocator.timers import Timers
-from backorder_allocator.watching import Watch
+from backorder_allocator.watching import Watch, topic_ids_of
 from backorder_allocator.web import Server, make_server
 
 log = telemetry.logger(__name__)
@@ -109,6 +109,7 @@ async def _run_parts(settings: Settings, pool: asyncpg.Pool, context: Context, s
     intake = Intake(pool, context, committed, watch.lost)
     broker = make_broker(settings, intake)
     subscriber = broker.subscribers[0]
+    watch.topic_ids = partial(topic_ids_of, subscriber, settings.topic_prefix)
     publisher = Publisher(relay, partial(connections.own_connection, settings, "relay"))
     probes = Probes(pool, intake, subscriber, publisher, parts)
     listener = _listen(settings.http_host, settings.http_port)

@@ -22,6 +22,7 @@ from backorder_allocator import (
     audits,
     comparing,
     connections,
+    doctor,
     explaining,
     migrate,
     replaying,
@@ -151,6 +152,18 @@ async def _topics(loaded: settings.Settings, *, apply: bool) -> list[topics.Topi
         return states
     finally:
         await admin.close()
+
+
+@cli.command("doctor")
+def doctor_command(json: Json = False) -> None:
+    """Whether everything that `run` needs is there, and whether it would begin. Nothing is changed.
+
+    Exit 1 if something is wrong, 3 if the database or Kafka can't be reached.
+    """
+    found = asyncio.run(doctor.examine(load()))
+    doctor.show(found, json=json)
+    if code := doctor.exit_code(found):
+        raise typer.Exit(code)
 
 
 @cli.command("settings")

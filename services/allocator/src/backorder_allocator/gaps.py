@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from backorder_allocator.errors import ConfigurationError
-from backorder_allocator.remembering import Memory
+from backorder_allocator.remembering import Memory, PartitionKey
 
 ASK_SECONDS = 10.0
 
@@ -21,20 +21,22 @@ async def check_for_gaps(
 ) -> None:
     """Raises ConfigurationError if messages are gone that were never worked, or a topic begins anew."""
     first: dict[TopicPartition, int] = {}
+    ends: dict[PartitionKey, int] = {}
     for record in records:
         first.setdefault(TopicPartition(record.topic, record.partition), record.offset)
+        ends[record.topic.removeprefix(prefix), record.partition] = record.offset + 1
     jumped: dict[TopicPartition, int] = {}
     for place, offset in first.items():
         key = (place.topic.removeprefix(prefix), place.partition)
-        placed = memory.placed.get(key, 0)
-        if offset < placed:
+        expected = memory.reads_on.get(key, 0)
+        if offset < expected:
             raise ConfigurationError(
-                f"{place.topic}-{place.partition} goes on at offset {offset}, and was read from {placed} on: the "
+                f"{place.topic}-{place.partition} goes on at offset {offset}, and was read up to {expected}: the "
                 "topic was made again, or cut. Start again: the checks at start say what is to be decided"
             )
-        expected = memory.worked.get(key, placed)
         if 0 < expected < offset:
             jumped[place] = expected
+    memory.reads_on.update(ends)
     if not jumped:
         return
     async with asyncio.timeout(ASK_SECONDS):

@@ -205,9 +205,14 @@ def sentence(finding: Finding) -> str:
     """One line: what is so, what it means, and the flag that goes past it."""
     match finding:
         case RecreatedTopic(topics=topics, cursors=cursors, ends=ends):
-            said = [f"{name} was deleted and made again" for name in topics if name not in {topic for topic, _ in ends}]
+            remade = [name for name in topics if name not in {topic for topic, _ in ends}]
+            said = (
+                [f"{', '.join(remade)} {'was' if len(remade) == 1 else 'were'} deleted and made again"]
+                if remade
+                else []
+            )
             said += [
-                f"{name}-{partition} ends at offset {end} and was worked up to {cursors.get((name, partition), '?')}"
+                f"{name}-{partition} ends at offset {end} and was worked up to {cursors[name, partition]}"
                 for (name, partition), end in ends.items()
             ]
             means = []
@@ -216,7 +221,8 @@ def sentence(finding: Finding) -> str:
             if set(topics) & set(OUTPUTS):
                 means.append("what was published there is gone")
             cost = "begins at the beginning of these topics" if cursors else "goes on"
-            return f"topic {', topic '.join(said)}: {' and '.join(means)}; `run --accept-recreated-topic` {cost}"
+            named = "topics" if len(remade) > 1 else "topic"
+            return f"{named} {'; '.join(said)}: {' and '.join(means)}; `run --accept-recreated-topic` {cost}"
         case PartitionCount(changed=changed):
             said = [f"{name} has {now} partitions and had {was}" for name, (was, now) in changed.items()]
             return (

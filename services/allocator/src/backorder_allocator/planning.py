@@ -22,6 +22,7 @@ from backorder_allocator.plans import Plan, StalePool
 from backorder_allocator.promises import Cause
 from backorder_allocator.state import PoolKey
 from backorder_allocator.statements import Connection, columns, run
+from backorder_allocator.store import JournalEntry
 from backorder_schemas import PromiseChanged, SkuAvailability
 
 UNNUMBERED = "planner:?"
@@ -90,7 +91,8 @@ async def commit(
             return Run([], left, lost)
         events = await _write(connection, parts, at, context)
         what = {"at": at.isoformat(), "pools": [part.stale.pool.key for part in parts], "most": most}
-        await _append(connection, events, what, at, context)
+        entry = await _append(connection, events, what, at, context)
+    context.memory.has_number(entry.number)
     return Run(
         [part.stale.pool_id for part in parts if part.is_done],
         left,
@@ -212,7 +214,7 @@ def _available(stale: StalePool, shown: Shown, at: datetime) -> Event:
 
 async def _append(
     connection: Connection, events: Sequence[SealedEvent], what: dict[str, Any], at: datetime, context: Context
-) -> None:
+) -> JournalEntry:
     """Last, the journal and the events. They carry its number, so the log's head is held for their COPY, too."""
     batch_id = await store.next_batch_id(connection)
     if events:
@@ -228,3 +230,4 @@ async def _append(
         copied = [replace(each, caused_by=cause, value=each.value.replace(name, numbered, 1)) for each in events]
         await store.append_events(connection, batch_id, copied)
     reached("planner.before_commit")
+    return entry

@@ -100,7 +100,9 @@ class Relay:
         await self.send([self.message(logged.event) for logged in events])
         reached("relay.acked")
         last = events[-1]
-        await log.move(connection, replace(lease, seq=last.seq, journal=last.journal))
+        moved = replace(lease, seq=last.seq, journal=last.journal)
+        await log.move(connection, moved)
+        self.held = moved
         reached("relay.moved")
         telemetry.RELAY_SEQ.set(last.seq)
         for logged in events:

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from pydantic import SecretStr
 
 from backorder_allocator import (
+    accepting,
     batches,
     connections,
     dead_letters,
@@ -145,6 +146,8 @@ class Replay:
                     at = datetime.fromisoformat(entry.what["at"])
                     pools = [PoolKey(*names) for names in entry.what["pools"]]
                     await planning.plan_once(self.target, pools, at, entry.what["most"], self.context)
+                case "accepted":
+                    await self.accept(entry)
                 case other:
                     raise NotRepeatedError(f"this version of backorder-allocator doesn't know the kind {other}")
         except DATA_ERRORS as error:
@@ -198,6 +201,13 @@ class Replay:
             f"{', '.join(lacking)}. A replay needs all that was ever worked: see the retention of the input topics"
         )
 
+    async def accept(self, entry: Entry) -> None:
+        """What a person decided then is done again: work goes on behind a hole, or in another epoch."""
+        async with self.target.transaction():
+            await accepting.carry_out(self.target, entry.what, entry.at, self.context.memory)
+        if entry.what["finding"] == "restored_database":
+            self.context = replace(self.context, epoch=entry.what["epoch"])
+
     async def redrive(self, entry: Entry) -> None:
         place = entry.what
         topics_ago = place.get("topics_ago", 0)
@@ -234,6 +244,7 @@ async def replay(
     end = await newest(source)
     if until is not None and until > end:
         raise ConfigurationError(f"--until {until}: the journal ends at {end}")
+    await _require_bytes(source, end if until is None else until)
     went = await work.go_on(end if until is None else until)
     if went and until is None:
         async with source.transaction(isolation="repeatable_read", readonly=True):
@@ -241,6 +252,15 @@ async def replay(
                 async with target.transaction():
                     await work.compared.state(source, target)
     return work.compared
+
+
+async def _require_bytes(source: Connection, until: int) -> None:
+    """Raises ConfigurationError if a topic was made again after entries worked it: its offsets mean other bytes now."""
+    for row in await run(source, "replay_recreated", until):
+        raise ConfigurationError(
+            f"journal entry {row['number']} says that {', '.join(row['topics'])} was deleted and made again: what the "
+            "entries before it worked is gone with the old topic, and can't be repeated"
+        )
 
 
 async def replay_into(source: Connection, *, settings: Settings, into: str, until: int | None, say: Say) -> Comparison:

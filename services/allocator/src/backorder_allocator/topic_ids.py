@@ -96,11 +96,14 @@ class _Ask(Request[_Question]):  # type: ignore[misc]
 async def topic_ids(consumer: AIOKafkaConsumer, names: Sequence[str]) -> dict[str, tuple[str, int]]:
     """Id (as Kafka prints it) and number of partitions of those topics that exist.
 
-    Empty for a broker that doesn't tell (before Kafka 3.1).
+    Empty for a broker that doesn't tell (before Kafka 3.1), and for a client that knows none yet.
     """
     client = consumer._client  # noqa: SLF001 - the library sends no such request by itself
+    node = client.get_random_node()
+    if node is None:
+        return {}
     try:
-        answer = await client.send(client.get_random_node(), _Ask(names))
+        answer = await client.send(node, _Ask(names))
     except (IncompatibleBrokerVersion, NotImplementedError):
         return {}
     return {

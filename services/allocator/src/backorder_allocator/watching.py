@@ -1,21 +1,27 @@
-"""Compares what this process remembers with the database every few seconds, also where nothing happens.
+"""Compares what this process remembers with the database and Kafka every few seconds, also where nothing happens.
 
 Commits can be lost under a running service: the server fails over to a copy that was behind, or somebody restores a
 backup. Whoever goes on then decides by what never happened, so the process ends, and the checks at start judge.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import asyncpg
+from aiokafka.errors import KafkaError
 
 from backorder_allocator import telemetry
 from backorder_allocator.errors import ConfigurationError, LostCommitsError
 from backorder_allocator.loading import Context
+from backorder_allocator.looking import INPUTS
 from backorder_allocator.statements import run
+from backorder_allocator.topic_ids import topic_ids
 
 log = telemetry.logger(__name__)
 
 EVERY_SECONDS = 3.0
+ASK_SECONDS = 10.0
 
 
 class Watch:
@@ -28,6 +34,8 @@ class Watch:
         self.wake = asyncio.Event()
         self.ending = asyncio.Event()
         self.error: ConfigurationError | None = None
+        self.topic_ids: Callable[[], Awaitable[Mapping[str, str]]] | None = None
+        """Asks Kafka for the ids of input topics, without prefix; set once there is a client to ask with."""
 
     def failing(self) -> int:
         return 0
@@ -42,6 +50,7 @@ class Watch:
             if self.error is not None:
                 raise self.error
             await self.look(connection)
+            await self.look_at_topics(connection)
         except ConfigurationError as error:
             if isinstance(error, LostCommitsError):
                 telemetry.LOST_COMMITS.inc()
@@ -62,3 +71,29 @@ class Watch:
             journal,
         )
         memory.has_number(journal)
+
+    async def look_at_topics(self, connection: asyncpg.Connection) -> None:
+        """A topic that is made again while we read it goes on at offsets that we have worked: they would be dropped."""
+        if self.topic_ids is None:
+            return
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                now = await self.topic_ids()
+        except (KafkaError, OSError) as error:
+            log.debug("Kafka was not asked for topics", **telemetry.described(error))
+            return
+        for row in await run(connection, "topics_seen"):
+            if row["topic_id"] is not None and now.get(row["topic"], row["topic_id"]) != row["topic_id"]:
+                raise ConfigurationError(
+                    f"topic {row['topic']} was deleted and made again while it was read. Start again: the checks at "
+                    "start say what is to be decided"
+                )
+
+
+async def topic_ids_of(subscriber: Any, prefix: str) -> Mapping[str, str]:
+    """The ids of input topics, asked for by the client that reads them. Empty where there is none."""
+    consumer = subscriber.consumer
+    if consumer is None:
+        return {}
+    found = await topic_ids(consumer, [prefix + name for name in INPUTS])
+    return {name.removeprefix(prefix): topic_id for name, (topic_id, _) in found.items()}

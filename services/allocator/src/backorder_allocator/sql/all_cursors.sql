@@ -1,2 +1,2 @@
--- How far each input partition is done.
-SELECT topic, partition, next_offset FROM cursors ORDER BY topic, partition
+-- How far each input partition is done, and how often somebody was refused who believed it was still his.
+SELECT topic, partition, next_offset, refused, refused_at FROM cursors ORDER BY topic, partition

@@ -5,7 +5,12 @@ WITH found AS (
                WHEN 'redrive' THEN NOT (what ?& ARRAY['topic', 'partition', 'offset'])
                WHEN 'timer' THEN NOT (what ?& ARRAY['kind', 'subject', 'supply_id', 'due'])
                WHEN 'planner' THEN NOT (what ?& ARRAY['at', 'pools', 'most'])
-               WHEN 'accepted' THEN NOT (what ? 'finding' AND what ?| ARRAY['gone', 'epoch'])
+               WHEN 'accepted' THEN event_count <> 0 OR CASE what ->> 'finding'
+                                        WHEN 'lost_messages' THEN jsonb_typeof(what -> 'gone') IS DISTINCT FROM 'array'
+                                        WHEN 'recreated_topic' THEN NOT (what ?& ARRAY['topics', 'gone'])
+                                        WHEN 'restored_database' THEN jsonb_typeof(what -> 'epoch') IS DISTINCT FROM 'number'
+                                        ELSE true
+                                    END
            END OR rules_id IS NOT NULL AND NOT EXISTS (SELECT FROM rules r WHERE r.rules_id = j.rules_id) AS broken,
            format('journal entry %s (%s, rules %s): %s', number, kind, rules_id, what) AS what
     FROM journal j

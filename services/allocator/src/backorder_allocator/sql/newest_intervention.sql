@@ -1,0 +1,2 @@
+-- What a person decided last.
+SELECT at, by, what, why FROM interventions ORDER BY intervention_id DESC LIMIT 1
