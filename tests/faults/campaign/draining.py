@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-from asyncpg.exceptions import PostgresError
 
 from backorder_notifier.intake import READS
 from backorder_schemas import TOPICS
 from tests.e2e.world import INPUTS
+from tests.faults.campaign.away import DATABASE_AWAY, KAFKA_AWAY
 from tests.faults.campaign.stage import Stage
 
 TELL_SECONDS = 5.0
@@ -50,7 +49,7 @@ async def drained(stage: Stage, patience: float, say: Callable[[str], None]) -> 
         at = time.monotonic() - began
         try:
             left = await asyncio.wait_for(left_to_do(stage), 20)
-        except (OSError, TimeoutError, KafkaError, PostgresError) as error:
+        except (*DATABASE_AWAY, *KAFKA_AWAY) as error:
             left = {f"could not be asked: {type(error).__name__}": 1}
         quiet = 0 if left else quiet + 1
         if quiet == 2 or time.monotonic() - began > patience:

@@ -11,9 +11,9 @@ from functools import partial
 
 import asyncpg
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-from asyncpg.exceptions import InterfaceError, PostgresError, UndefinedColumnError
+from asyncpg.exceptions import UndefinedColumnError
 
+from tests.faults.campaign.away import DATABASE_AWAY, KAFKA_AWAY
 from tests.faults.campaign.supervisor import Service, Supervisor
 from tests.faults.campaign.wire import Wire
 
@@ -78,7 +78,7 @@ class Watch:
                 cursor, epoch, done = await self._connections[service].fetchrow(PROGRESS[service])
                 with contextlib.suppress(UndefinedColumnError):
                     self.extra[f"database/{service} refused"] = int(await self._connections[service].fetchval(REFUSED))
-        except (OSError, TimeoutError, PostgresError, InterfaceError):
+        except DATABASE_AWAY:
             connection = self._connections.pop(service, None)
             if connection is not None:
                 connection.terminate()
@@ -109,10 +109,10 @@ class Watch:
                 while True:
                     await self._look_at_groups(admin)
                     await asyncio.sleep(2 * LOOK_SECONDS)
-            except (KafkaError, OSError, TimeoutError):
+            except KAFKA_AWAY:
                 await asyncio.sleep(LOOK_SECONDS)
             finally:
-                with contextlib.suppress(KafkaError, OSError, TimeoutError):
+                with contextlib.suppress(*KAFKA_AWAY):
                     await asyncio.wait_for(admin.close(), 5)
 
     async def _look_at_groups(self, admin: AIOKafkaAdminClient) -> None:

@@ -16,7 +16,6 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from backorder_schemas import (
     TOPICS,
@@ -33,6 +32,7 @@ from backorder_schemas import (
     Versions,
     decode,
 )
+from tests.faults.campaign.away import KAFKA_AWAY
 
 OUTPUTS = ("allocations", "backorders", "availability", "stock-alerts")
 FORGETS_ONE_IN = 60
@@ -147,7 +147,7 @@ async def follow(follower: Follower, kafka: str, *, from_start: bool, seed: int,
     """Reads on through everything that happens to Kafka. From the start, or from the ends at the first success."""
     chance = random.Random(seed)
     while not until.is_set():
-        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+        with contextlib.suppress(*KAFKA_AWAY):
             await _listen(follower, kafka, chance, from_start=from_start, until=until)
         if not until.is_set():
             await asyncio.sleep(0.5)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import asyncpg
-from asyncpg.exceptions import InterfaceError, PostgresError
 
 from backorder_allocator import audits as allocator_audits
 from backorder_notifier import audits as notifier_audits
 from backorder_notifier.policy import Policy
+from tests.faults.campaign.away import DATABASE_AWAY
 from tests.faults.campaign.supervisor import Service
 
 EVERY_SECONDS = 15.0
@@ -53,7 +53,7 @@ class Snapshots:
         """Whether it could be looked at."""
         try:
             checks = await asyncio.wait_for(asyncio.to_thread(lambda: asyncio.run(self._audit(service))), 60)
-        except (OSError, TimeoutError, PostgresError, InterfaceError):
+        except DATABASE_AWAY:
             self.missed += 1
             return False
         self.taken[service] += 1

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
 
 from backorder_schemas import TOPICS, AllocationReleased, Decoded, decode
 from tests.e2e.messages import Message, shipment
+from tests.faults.campaign.away import KAFKA_AWAY
 from tests.faults.campaign.demand import Shop, stamped
 
 BURST_SECONDS = 0.2
@@ -40,7 +40,7 @@ class Upstream:
     async def close(self) -> None:
         if self._producer is not None:
             producer, self._producer = self._producer, None
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            with contextlib.suppress(*KAFKA_AWAY):
                 await asyncio.wait_for(producer.stop(), 5)
 
     async def send(self, messages: Sequence[Message]) -> None:
@@ -60,7 +60,7 @@ class Upstream:
                     headers = list(each.headers)
                     futures.append((each, await producer.send(each.topic, each.value, key=each.key, headers=headers)))
                 await asyncio.gather(*(future for _, future in futures if future is not None))
-        except (KafkaError, OSError, TimeoutError):
+        except KAFKA_AWAY:
             self.in_doubt += len(messages)
             await self.close()
             await asyncio.sleep(0.3)
@@ -124,7 +124,7 @@ class Warehouse:
     async def work(self) -> None:
         positions: dict[TopicPartition, int] = {}
         while not self.deaf.is_set():
-            with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            with contextlib.suppress(*KAFKA_AWAY):
                 await self._listen(positions)
             await asyncio.sleep(0.5)
 
