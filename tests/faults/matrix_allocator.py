@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from signal import SIGCONT, SIGKILL
 
 from backorder_allocator.fail_points import PLACES
 from tests.conftest import Databases
 from tests.e2e.conftest import migrated_database
-from tests.e2e.messages import Message, receipt
+from tests.e2e.messages import Message, receipt, supply
 from tests.e2e.processes import SCRIPTS, Service, clean_environment, eventually
 from tests.e2e.world import World, made_world
 from tests.faults.load import Load, check_nothing_lost_or_doubled, escalation_days, load, ships
@@ -43,7 +44,10 @@ class AllocatorScene:
         self.poison += 1
         poison = Message("stock-received", b"poison", f"no JSON, number {self.poison}".encode())
         part = self.parts.pop(0)
-        await self.world.publish(*part[: len(part) // 2], poison, *part[len(part) // 2 :])
+        late = datetime.now(UTC) - timedelta(days=1)
+        # Each a timer that is due at once.
+        supplies = [supply(f"late-{self.poison}-{number}", f"SKU-{number}", 5, late) for number in range(5)]
+        await self.world.publish(*part[: len(part) // 2], poison, *supplies, *part[len(part) // 2 :])
         await self.world.publish(*await ships(self.world, self.sent))
 
     async def forget_the_dead(self) -> None:
@@ -121,9 +125,7 @@ ALLOCATOR = Subject(
     name="allocator",
     migrated=migrated,
     places=PLACES,
-    once=frozenset(
-        {"assignment.placed", "dlq.acked", "redrive.before_commit", "timer.before_commit", "timer.committed"}
-    ),
+    once=frozenset({"assignment.placed", "dlq.acked", "redrive.before_commit"}),
     open=scene,
     beside={"redrive.before_commit": break_a_redrive},
 )
