@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from backorder_allocator import audits
+from backorder_allocator import audits, chains
 from backorder_allocator.connections import SESSION
 from backorder_allocator.decision import Rules, SupplyDue
 from backorder_allocator.promises import PromiseRules
@@ -82,6 +82,14 @@ BREAKS = (
         "nobody loses by a receipt or another's cancel",
         "UPDATE events SET value = replace(value, 'stock_lost', 'cancelled') WHERE caused_by = 'adjustment a1'",
     ),
+    (
+        "a line that is closed is told nothing more",
+        """UPDATE lines SET quantity_cancelled = quantity_ordered, quantity_waiting = 0, quantity_allocated = 0,
+                            quantity_released = 0, releases = '[]' WHERE order_id = 'gold'""",
+    ),
+    ("what was applied made its rows", "UPDATE journal SET applied = 0"),
+    ("what was applied made its rows", "DELETE FROM cancels"),
+    ("what was applied made its rows", "DELETE FROM stock_movements WHERE kind = 'received'"),
     ("versions have no gap", "DELETE FROM events WHERE key = 'gold' AND version = 1"),
     ("versions have no gap", "UPDATE pools SET availability_version = 9 WHERE sku = 'X'"),
     ("the log has no gap", "DELETE FROM events WHERE key = 'gold'"),
@@ -115,6 +123,34 @@ async def test_what_somebody_changed_by_hand_is_found(week: asyncpg.Connection, 
 
 async def test_every_rule_has_a_break_that_it_finds(week: asyncpg.Connection) -> None:
     assert {rule for rule, _ in BREAKS} == {check.rule for check in await audits.audit(week)}
+
+
+async def test_what_is_told_of_a_line_after_it_was_shipped_is_found(connection: asyncpg.Connection) -> None:
+    shop = StoredShop(connection)
+    await shop.send(shop.order("1", 2))
+    await shop.send(shop.receipt("r", 2))
+    await shop.send(shop.shipment("sh", "1", (1, 2)))
+    await assert_clean(connection)
+    # As if the units had been filled and released only after the warehouse shipped them.
+    await connection.execute("UPDATE fulfilments SET batch_id = (SELECT min(batch_id) FROM journal)")
+    broken = {check.rule for check in await audits.audit(connection) if check.violations}
+    assert broken == {"a line that is closed is told nothing more"}
+
+
+async def test_a_violation_says_how_it_came_about(week: asyncpg.Connection) -> None:
+    transaction = week.transaction()
+    await transaction.start()
+    try:
+        await week.execute("UPDATE pools SET on_hand = on_hand + 1 WHERE sku = 'X'")
+        found = await audits.check(week)
+        await chains.explain(week, found)
+    finally:
+        await transaction.rollback()
+    checks = {check.rule: check for check in found}
+    chain = checks["stock is conserved"].chain
+    assert {link["link"] for link in chain} >= {"stock", "event", "journal entry"}
+    assert all(link["words"] for link in chain)
+    assert not checks["timers stand"].chain
 
 
 # ── what is no violation ─────────────────────────────────────────────────────────────────────────────────────────────

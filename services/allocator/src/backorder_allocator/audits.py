@@ -31,11 +31,13 @@ BY_SQL = {
     "rejections add up to what was told": "audit_rejections_add_up",
     "promises are as told": "audit_promises_are_as_told",
     "availability is as told": "audit_availability_is_as_told",
+    "a line that is closed is told nothing more": "audit_closed_lines_are_told_no_more",
     "nobody loses by a receipt or another's cancel": "audit_nobody_loses_by_others",
     "versions have no gap": "audit_versions_have_no_gap",
     "the log has no gap": "audit_log_has_no_gap",
     "the journal says what happened": "audit_journal_says_what_happened",
     "every input is worked once": "audit_inputs_are_worked_once",
+    "what was applied made its rows": "audit_applied_made_their_rows",
 }
 
 
