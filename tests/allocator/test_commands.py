@@ -16,7 +16,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from backorder_allocator import cli, dead_letters, telemetry
+from backorder_allocator import cli, dead_letters, statements, telemetry
 from backorder_allocator.answers import suppliers
 from backorder_allocator.batches import Record, work
 from backorder_allocator.connections import SESSION
@@ -97,6 +97,7 @@ def week_url(postgres: Databases, migrated: str) -> str:
         asked = Asked("ada@ops-1", "shop-1 was mended")
         async for _ in drive(connection, shop.context.rules, [letter], dry_run=False, asked=asked):
             pass
+        await statements.run(connection, "remember_identity", "7300000000000000001", 1, START)
         await connection.close()
 
     asyncio.run(live())
@@ -311,6 +312,11 @@ def test_wrong_names_and_values_are_exit_2_with_what_is_meant(says: Says, tmp_pa
         (("dlq", "purge", "--older-than", "a while"), "is not a time such as 30d"),
         (("dlq", "purge", "--older-than=-1d"), "is not an age"),
         (("dlq", "purge"), "--older-than"),
+        (("dlq", "list", "--since", "yesterday"), "or an age such as 2h"),
+        (("dlq", "list", "--until", "2026-11-02T09:00:00"), "or an age such as 2h"),
+        (("dlq", "redrive", "1", "--reason", "invalid"), "not both"),
+        (("dlq", "redrive", "--all", "--topic", "orders"), "not both"),
+        (("dlq", "redrive", "--why", " "), "one line of up to 500 characters"),
     ):
         said = says(*args)
         assert (said.code, said.out) == (2, ""), args
@@ -345,6 +351,10 @@ def test_a_dead_letter_is_shown_without_contact_data_unless_asked(says: Says) ->
     assert masked.json["value"] == {"type": "OrderPlaced", "customer": {"email": "***", "name": "***"}, "sku": "X"}
     assert "ada@example.org" in says("dlq", "show", str(letter["id"]), "--unmasked").out
     assert says("dlq", "list", "--json", "--reason", "not_json").json == []
+    assert says("dlq", "list", "--json", "--topic", "orders", "--since", "2026-11-01T00:00:00Z").json == [letter]
+    assert says("dlq", "list", "--json", "--since", "1h").json == []
+    assert says("dlq", "list").out.splitlines()[1].split("\t")[:2] == ["orders", "invalid"]
+    assert says("dlq", "list", "--each").out.splitlines()[1].split("\t")[0] == str(letter["id"])
 
 
 def test_a_redrive_says_what_became_of_each_and_fails_while_one_is_still_wrong(copied: Says) -> None:
@@ -435,7 +445,9 @@ def test_a_port_that_is_taken_is_exit_2_with_the_way_out(operator: Operator, kaf
     }
     assert operator.says("topics", "--apply", **there).code == 0
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = operator.says("run", ALLOCATOR_HTTP_PORT=str(taken.getsockname()[1]), **there)
+        said = operator.says(
+            "run", "--accept-unsafe-durability", ALLOCATOR_HTTP_PORT=str(taken.getsockname()[1]), **there
+        )
     assert said.code == 2
     assert "0 takes a free port" in said.err
 

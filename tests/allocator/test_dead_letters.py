@@ -90,7 +90,9 @@ async def test_letters_that_differ_in_ids_and_amounts_only_have_one_cause_and_th
     connection: asyncpg.Connection, letters: Letters, shop: StoredShop
 ) -> None:
     await letters.hopeless("impossible", "order A-1 has no line 7", "order B2 has no line 12", "order 3 has no line 1")
-    await letters.hopeless("invalid", "lines.0.quantity: is 0; and 3 more", "lines.17.quantity: is -2; sku: missing")
+    await letters.hopeless(
+        "invalid", "lines.0.quantity: below 1; and 3 more", "lines.17.quantity: below 1; sku: missing"
+    )
     await letters.hopeless("invalid", "type: is missing", topic="catalog")
     await letters.spoiled(shop.order("1", 3), detail="lines.1.sku: missing")
     assert await driven(connection, Which(ids=[7])) == ["applied"]
@@ -101,7 +103,7 @@ async def test_letters_that_differ_in_ids_and_amounts_only_have_one_cause_and_th
     causes = await dead_letter_reports.causes(connection, Which(), 10)
     assert said(causes) == [
         ("impossible", "order # has no line #", 3, 0, 1),
-        ("invalid", "lines.*.quantity: is #", 2, 0, 4),
+        ("invalid", "lines.*.quantity: below 1", 2, 0, 4),
         ("invalid", "type: is missing", 1, 0, 6),
     ]
     everyone = await dead_letter_reports.causes(connection, Which(resolved_too=True), 10)

@@ -415,6 +415,12 @@ def test_dead_letters_are_shown_masked_driven_again_and_purged_by_age(copied: Co
     assert copied.says("dlq", "show", "99").code == 1
     still = copied.says("dlq", "redrive", "--all", "--json")
     assert (still.code, [row["used"] for row in still.json["letters"]]) == (1, [False])
+    assert [
+        len(copied.says("dlq", "list", "--json", *some).json) for some in (("--since", "1h"), ("--until", "1h"))
+    ] == [1, 0]
+    assert copied.says("dlq", "list").out.split("\t")[1] == "invalid"
+    for wrong in (("list", "--since", "yesterday"), ("redrive", "--why", " "), ("redrive", "--all", "--reason", "x")):
+        assert copied.says("dlq", *wrong).code == 2
     assert [copied.says("dlq", "redrive", *none).code for none in ((), ("7",), ("1", "--all"))] == [1, 1, 2]
     assert copied.says("dlq", "purge", "--older-than", "30d", "--json").json["purged"] == 0
 

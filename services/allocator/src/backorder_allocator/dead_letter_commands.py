@@ -66,7 +66,11 @@ def dlq_list(
         _note("no dead letters" if all_too else "no dead letters that are open")
     elif len(rows) > limit:
         _note(f"these are the first {limit}: there are more, see --limit")
-    show_table(rows[:limit], json=json)
+    if json or not sys.stdout.isatty():
+        show_table(rows[:limit], json=json)
+    elif rows:
+        show_table(rows[:limit] if "count" in rows[0] else [_short(row) for row in rows[:limit]], json=False)
+        _note("look at one: dlq show ID; what would become of them now: dlq redrive --reason REASON --dry-run")
 
 
 @dlq.command("show")
@@ -179,6 +183,21 @@ def dlq_purge(
         as_json(answer)
     else:
         typer.echo(f"{'would purge' if dry_run else 'purged'}: {purged.letters}")
+        if purged.unresolved:
+            _note(f"{purged.unresolved} of them {'are' if dry_run else 'were'} open: never driven again with success")
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """What of a letter fits on a line of a terminal."""
+    return {
+        "id": row["id"],
+        "place": f"{row['topic']}-{row['partition']} {row['offset']}",
+        "failed_at": row["failed_at"],
+        "reason": row["newest_reason"] or row["reason"],
+        "detail": row["newest_detail"] or row["detail"],
+        "redrives": row["redrives"],
+        "outcome": row["outcome"],
+    }
 
 
 def _which(

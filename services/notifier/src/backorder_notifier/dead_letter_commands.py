@@ -1,5 +1,6 @@
 """`backorder-notifier dlq …`: messages that could not be used are listed, shown, driven again, forgotten."""
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -74,7 +75,10 @@ def dlq_list(
         _note("no dead letters" if all_too else "no dead letters that are open")
     elif len(rows) > limit:
         _note(f"these are the first {limit}: there are more, see --limit")
-    answer(rows[:limit], _CAUSE if by_cause else _LETTER, "", as_json=as_json)
+    if rows or as_json:
+        answer(rows[:limit], _CAUSE if by_cause else _LETTER, "", as_json=as_json)
+    if rows and not as_json and sys.stdout.isatty():
+        _note("look at one: dlq show ID; what would become of them now: dlq redrive --reason REASON --dry-run")
 
 
 @dlq.command("show")
@@ -105,7 +109,8 @@ def dlq_show(
     if as_json or not sys.stdout.isatty():
         print_json(content)
     else:
-        print_rows([{"field": name, "value": value} for name, value in content.items()], ("field", "value"), "")
+        fields = [{"field": name, "value": _in_a_cell(value)} for name, value in content.items()]
+        print_rows(fields, ("field", "value"), "")
 
 
 @dlq.command("redrive")
@@ -196,6 +201,12 @@ def dlq_purge(
         print_json(counts | {"dry_run": dry_run})
     else:
         sys.stdout.write(f"{'would purge' if dry_run else 'purged'} {purged.letters}\n")
+        if purged.unresolved:
+            _note(f"{purged.unresolved} of them {'are' if dry_run else 'were'} open: never driven again with success")
+
+
+def _in_a_cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _which(

@@ -66,7 +66,8 @@ class StreamedRows:
         if self.as_json:
             sys.stdout.write((",\n" if self.rows else "\n") + json.dumps(row, ensure_ascii=False))
         elif sys.stdout.isatty():
-            sys.stdout.write("  ".join(_plain(value) for value in row.values() if value not in {None, ""}) + "\n")
+            said = (value for value in row.values() if not isinstance(value, bool) and value not in {None, ""})
+            sys.stdout.write("  ".join(_plain(value) for value in said) + "\n")
         else:
             sys.stdout.write("\t".join(_plain(value) for value in row.values()) + "\n")
         sys.stdout.flush()

@@ -1,5 +1,6 @@
 -- Why letters are dead, the causes with most open ones first: topic, newest reason, and the first complaint without what differs
--- from letter to letter (words with digits in them, such as ids and amounts; the place in a list). No lock.
+-- from letter to letter: the place in a list, and words with digits in them, such as ids and amounts (those in what is said of an
+-- invalid message are of the rule it breaks: they stay). No lock.
 -- $1 ids or null, $2 reasons (the newest counts) or null, $3 topics without prefix or null, $4 failed from this moment on or null,
 -- $5 failed before this moment or null, $6 also causes of which all were resolved, $7 how many causes at most.
 WITH alike AS (
@@ -13,9 +14,10 @@ WITH alike AS (
       AND ($5::timestamptz IS NULL OR failed_at < $5)
     GROUP BY 1, 2, 3
 ), named AS (
-    SELECT *, regexp_replace(regexp_replace(left(split_part(detail, '; ', 1), 120), '\.[0-9]+(?=[.:])', '.*', 'g'),
-                             '[^\s:;,]*[0-9][^\s:;,]*', '#', 'g') AS complaint
-    FROM alike
+    SELECT *, CASE WHEN reason = 'invalid' THEN first ELSE regexp_replace(first, '[^\s:;,]*[0-9][^\s:;,]*', '#', 'g') END AS complaint
+    FROM alike, LATERAL (
+        SELECT regexp_replace(left(split_part(detail, '; ', 1), 120), '\.[0-9]+(?=[.:])', '.*', 'g') AS first
+    ) AS said
 )
 SELECT topic, reason, complaint AS detail, sum(letters)::bigint AS count, sum(open)::bigint AS open,
        sum(letters - open)::bigint AS resolved, min(first_seen) AS first_seen, max(last_seen) AS last_seen,

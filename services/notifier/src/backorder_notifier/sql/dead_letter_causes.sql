@@ -1,5 +1,6 @@
 -- Why letters are dead, the causes with most open ones first: topic, newest reason, and the first complaint without what
--- differs from letter to letter (words with digits in them, such as ids and amounts; the place in a list). No lock.
+-- differs from letter to letter: the place in a list, and words with digits in them, such as ids and amounts (those in what is
+-- said of an invalid message are of the rule it breaks: they stay). No lock.
 -- $1 bigint[] ids or null, $2 text[] reasons (the newest counts) or null, $3 text[] topics, with prefix or without, or null,
 -- $4 timestamptz failed from then on or null, $5 timestamptz failed before then or null, $6 boolean also causes of which all
 -- were used after all, $7 integer at most.
@@ -20,11 +21,13 @@ WITH alike AS (
 ), named AS (
     SELECT
         *,
-        regexp_replace(
-            regexp_replace(left(split_part(detail, '; ', 1), 120), '\.[0-9]+(?=[.:])', '.*', 'g'),
-            '[^\s:;,]*[0-9][^\s:;,]*', '#', 'g'
-        ) AS complaint
-    FROM alike
+        CASE
+            WHEN reason = 'invalid' THEN first
+            ELSE regexp_replace(first, '[^\s:;,]*[0-9][^\s:;,]*', '#', 'g')
+        END AS complaint
+    FROM alike, LATERAL (
+        SELECT regexp_replace(left(split_part(detail, '; ', 1), 120), '\.[0-9]+(?=[.:])', '.*', 'g') AS first
+    ) AS said
 )
 SELECT
     full_topic AS topic, reason, complaint AS detail, sum(letters)::bigint AS count, sum(open)::bigint AS open,
