@@ -7,7 +7,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backorder_allocator import batches, dead_letters, planner, planning, plans, store
+from backorder_allocator import batches, dead_letters, planner, planning, plans, purging, redriving, store
 from backorder_allocator.batches import Record
 from backorder_allocator.comparing import Comparison
 from backorder_allocator.connections import SESSION
@@ -32,7 +32,7 @@ from backorder_allocator.settings import Settings
 from backorder_allocator.state import PoolKey
 from backorder_allocator.subscribers import read
 from backorder_allocator.timers import timer_of
-from backorder_schemas import DeadLetter
+from backorder_schemas import DeadLetter, OrderPlaced
 from backorder_schemas.topics import TOPIC_OF
 from tests.allocator.stored_shop import StoredShop, day
 from tests.allocator.strategies import POOLS, START, AnyMessage, Plan, Sent, Step, settings_of_a_shop, whole_histories
@@ -501,6 +501,39 @@ async def test_a_shipment_that_was_driven_again_and_can_t_be_when_its_order_come
     assert len(await dead_letters.unpublished(connection, 9)) == 1
     await process.drive_again()
     assert_same(await repeated(connection, target, topics))
+
+
+async def test_what_was_driven_again_and_purged_since_is_repeated_also_where_it_could_not_be_stored(
+    connection: asyncpg.Connection, target: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Topics(Random(1))
+    process = Process(connection, Rules(), topics, Random(1))
+    await process.start()
+    shop = StoredShop(connection)
+    for order in (shop.order("poison", 2), shop.order("good", 3)):
+        record = topics.send("orders", order.order_id, order.model_dump_json().encode(), START, spoiled=True)
+        await store.add_cursors(connection, [(record.topic, record.partition)])
+        await batches.work(connection, [record], process.context, START)
+    real = redriving.record_of
+
+    def unstorable(letter: dead_letters.DeadLetterRow) -> Record:
+        record = real(letter)
+        read = record.read
+        if isinstance(read, Input) and isinstance(read.message, OrderPlaced) and read.message.order_id == "poison":
+            return replace(record, read=Input(read.message.model_copy(update={"order_id": "a\0b"}), START))
+        return record
+
+    # The codec refuses such a text; what if it did not?
+    monkeypatch.setattr(redriving, "record_of", unstorable)
+    letters = await dead_letters.find(connection)
+    driven = [row["outcome"] async for row in drive(connection, Rules(), letters, dry_run=False)]
+    assert driven == ["dead_letter", "applied"]
+    await connection.execute("UPDATE dead_letters SET published = true")
+    assert (await purging.purge(connection, datetime.now(UTC), None, START)).letters == 2
+    compared = await repeated(connection, target, topics)
+    assert (compared.examples, compared.purged) == ([], 2)
+    left = "SELECT newest_reason, redrives FROM dead_letters ORDER BY dead_letter_id"
+    assert [tuple(row) for row in await target.fetch(left)] == [("impossible", 1), (None, 1)]
 
 
 async def test_the_target_must_be_another_database_and_empty(
