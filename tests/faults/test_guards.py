@@ -65,6 +65,11 @@ async def test_messages_that_were_deleted_unread_and_other_partitions_are_said_e
         "journal keeps which they were"
     )
     assert await refuses(world) == [of_partitions, of_messages]
+    found = await world.ask("doctor", exit_code=1)
+    said = [each["says"] for each in found if (each["about"], each["state"]) == ("guards", "wrong")]
+    assert said[:2] == [f"{of_partitions}.", f"{of_messages}."]
+    assert "unsafe-durability" in said[2]
+    assert not await world.number("SELECT count(*) FROM interventions WHERE what <> 'accepted_unsafe_durability'")
     assert await refuses(world, "--accept-partition-count") == [of_messages]
     gone = [
         {"topic": "orders", "partition": orders, "from": 3, "to": 7},

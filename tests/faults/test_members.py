@@ -72,8 +72,15 @@ async def test_a_frozen_process_can_neither_write_nor_move_the_relay_when_it_wak
     before = await journal(world)
 
     frozen.signal(signal.SIGCONT)
-    await eventually(lambda: has_metric(frozen, "allocator_redelivered_total"), "its late batch to be dropped")
+    refusals = "SELECT sum(refused) FROM cursors"
+    await eventually(lambda: world.number(refusals), "its late batch to be refused", explain=frozen.explain)
     await eventually(lambda: says(frozen, "lost the right to publish"), "it to learn that another does")
+    await eventually(lambda: says(frozen, "refused: another process works this partition"), "it to say so")
+    status = await world.ask("status")
+    refused = {row["topic"]: row["refused"] for row in status["cursors"] if row["refused_at"]}
+    assert refused.keys() <= {"orders", "stock-received"}
+    assert (status["relay_refused"], status["relay_refused_at"] is None) == (1, False)
+    assert await frozen.metric("allocator_fenced_total") >= 1 + max(refused.values())
     assert await journal(world) == before, "it wrote nothing"
     await world.tell(order("afterwards", ("SKU-NEW", 1)))
     subscriber = await follow(world)
