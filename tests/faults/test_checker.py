@@ -1,11 +1,16 @@
 """`audit --topics` calls nothing broken while services work or are broken, and finds what really is, rule by rule."""
 
+import asyncio
 import json
+import os
 import secrets
-from collections.abc import AsyncIterator
+import subprocess
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -16,14 +21,16 @@ from backorder_allocator import audits, topic_audits
 from backorder_allocator.checks import Check
 from backorder_allocator.dead_copies import TOPIC as DEAD_LETTERS
 from backorder_allocator.dead_copies import DeadCopies
+from backorder_allocator.events import SealedEvent, event_id, headers
 from backorder_allocator.published import OUTPUTS, Published, head
 from backorder_allocator.settings import Settings
 from backorder_allocator.walking import Walker, walker
 from backorder_allocator.worked import INPUTS, Worked
+from backorder_schemas import LowStock
 from tests.conftest import Databases, MailSink
-from tests.e2e.messages import Message
-from tests.e2e.processes import command
-from tests.e2e.world import Read
+from tests.e2e.messages import OPENING, Message
+from tests.e2e.processes import SCRIPTS, clean_environment, command
+from tests.e2e.world import Read, World
 from tests.faults.checked import Checked, checked, published_again
 
 ORDERS = 150
@@ -95,33 +102,24 @@ async def checking(shop: Checked) -> AsyncIterator[Checking]:
         yield Checking(shop, database, settings, outputs, inputs)
 
 
-async def test_a_shop_in_which_everything_happened_breaks_no_rule_of_either_service_and_each_is_looked_at(
+async def test_a_shop_in_which_everything_happened_breaks_no_rule_and_who_may_only_read_can_look_at_each(
     shop: Checked,
 ) -> None:
-    said = await shop.world.ask("audit", "--topics", "--strict")
-    assert said["clean"]
-    assert said["never_checked"] == []
-    told = await command("backorder-notifier", shop.notifying.settings, "audit", "--topics", "--strict")
-    assert told["clean"]
-
-
-async def test_whoever_may_only_read_may_check(shop: Checked) -> None:
     reader = f"reader_{secrets.token_hex(6)}"
-    await shop.world.database.execute(f"""
-        CREATE ROLE {reader} LOGIN PASSWORD 'reads';
-        GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader};
-    """)
-    await shop.notifying.database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
-    parts = urlsplit(shop.world.database_url)
+    databases = (shop.world.database, shop.notifying.database)
+    await shop.world.database.execute(f"CREATE ROLE {reader} LOGIN PASSWORD 'reads'")
+    for database in databases:
+        await database.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
     try:
         for service, settings in (("allocator", shop.world.allocator_settings), ("notifier", shop.notifying.settings)):
-            url = settings[f"{service.upper()}_DATABASE_URL"]
-            as_reader = urlsplit(url)._replace(netloc=f"{reader}:reads@{parts.hostname}:{parts.port}").geturl()
-            changed = settings | {f"{service.upper()}_DATABASE_URL": as_reader}
-            said = await command(f"backorder-{service}", changed, "audit", "--topics")
+            name = f"{service.upper()}_DATABASE_URL"
+            parts = urlsplit(settings[name])
+            as_reader = parts._replace(netloc=f"{reader}:reads@{parts.hostname}:{parts.port}").geturl()
+            said = await command(f"backorder-{service}", settings | {name: as_reader}, "audit", "--topics", "--strict")
             assert said["clean"]
+            assert [check["rule"] for check in said["checks"] if not check["checked"] and not check["unchecked"]] == []
     finally:
-        for database in (shop.world.database, shop.notifying.database):
+        for database in databases:
             await database.execute(f"DROP OWNED BY {reader}")
         await shop.world.database.execute(f"DROP ROLE {reader}")
 
@@ -318,3 +316,91 @@ async def test_a_violation_comes_with_the_chain_that_led_to_it(checking: Checkin
         if each["topic"] == message["topic"] and each["partition"] == message["partition"]
     ]
     assert any(each["from"] <= message["offset"] < each["to"] for each in spans)
+
+
+# ── a long log ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+AUDIT = ("audit", "--topics", "--json")
+EVENTS_OF_AN_ENTRY = 500
+SKUS = 200
+JOURNAL_COLUMNS = ["number", "batch_id", "kind", "what", "at", "first_seq", "event_count"]
+JOURNAL_COLUMNS += ["applied", "duplicates", "ignored", "dead_letters"]
+EVENT_COLUMNS = ["batch_id", "ordinal", "topic", "key", "version", "id", "type", "occurred_at", "caused_by", "value"]
+
+
+async def log_and_publish(world: World, entries: range) -> None:
+    """Events as if they had been decided and published, so many to a journal entry."""
+    events, journal, sends = [], [], []
+    for number in entries:
+        first = (number - 1) * EVENTS_OF_AN_ENTRY + 1
+        journal.append((number, number, "batch", "[]", OPENING, first, EVENTS_OF_AN_ENTRY, 0, 0, 0, 0))
+        for ordinal in range(EVENTS_OF_AN_ENTRY):
+            version, sku = divmod(first - 1 + ordinal, SKUS)
+            event = LowStock(
+                id=str(event_id(1, "stock-alerts", f"SKU-{sku}", version + 1)),
+                occurred_at=OPENING,
+                version=version + 1,
+                epoch=1,
+                caused_by="x" * 200,
+                sku=f"SKU-{sku}",
+                location="main",
+                available=0,
+                low_stock_at=version,
+            )
+            value, id_ = event.model_dump_json(), UUID(event.id)
+            events.append(
+                (
+                    number,
+                    ordinal,
+                    "stock-alerts",
+                    event.sku,
+                    event.version,
+                    id_,
+                    "LowStock",
+                    OPENING,
+                    event.caused_by,
+                    value,
+                )
+            )
+            of_event = headers(
+                SealedEvent(
+                    "stock-alerts", event.sku, event.version, id_, "LowStock", OPENING, event.caused_by, None, value
+                )
+            )
+            topic = f"{world.prefix}stock-alerts"
+            sends.append(await world.producer.send(topic, value.encode(), key=event.sku.encode(), headers=of_event))
+    await world.database.copy_records_to_table("journal", records=journal, columns=JOURNAL_COLUMNS)
+    await world.database.copy_records_to_table("events", records=events, columns=EVENT_COLUMNS)
+    last = entries[-1] * EVENTS_OF_AN_ENTRY
+    await world.database.execute("UPDATE log_head SET seq = $1, journal = $2", last, entries[-1])
+    await world.database.execute("UPDATE relay SET seq = $1, journal = $2", last, entries[-1])
+    await asyncio.gather(*sends)
+
+
+async def peak_of_an_audit(world: World, events: int) -> int:
+    """The most memory that the command had, in KiB; it must have looked at so many events."""
+    answers = world.folder / "audit.json"
+    environment = {**clean_environment(), **world.allocator_settings}
+    peak = await asyncio.to_thread(peak_of, [SCRIPTS / "backorder-allocator", *AUDIT], environment, answers)
+    checks = {check["rule"]: check for check in json.loads(answers.read_text())["checks"]}
+    for rule in (IN_LOG, EQUAL, PUBLISHED):
+        assert (checks[rule]["checked"], checks[rule]["violations"]) == (events, 0), checks[rule]
+    return peak
+
+
+def peak_of(command: Sequence[str | Path], environment: Mapping[str, str], answers: Path) -> int:
+    with answers.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return used.ru_maxrss
+
+
+async def test_the_memory_of_an_audit_does_not_grow_with_the_log(world: World) -> None:
+    await log_and_publish(world, range(1, 41))
+    of_20_000 = await peak_of_an_audit(world, 20_000)
+    for start in range(41, 201, 40):
+        await log_and_publish(world, range(start, start + 40))
+    of_100_000 = await peak_of_an_audit(world, 100_000)
+    print(f"{of_20_000} KiB for 20,000 events, {of_100_000} KiB for 100,000")
+    assert of_100_000 < 1.35 * of_20_000
