@@ -8,12 +8,13 @@ from functools import partial
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from backorder_allocator import log, relay, topics
 from backorder_allocator.connections import SESSION, admin, producer
 from backorder_allocator.errors import LeaseLostError, NotReadyError
 from backorder_allocator.loading import Context
+from backorder_allocator.publishing import Publisher
 from backorder_allocator.relay import Relay
 from backorder_allocator.settings import Settings
 from backorder_schemas import BackorderCreated, BackorderFilled, Decoded, Versions, decode
@@ -146,6 +147,30 @@ async def test_a_log_longer_than_one_portion_is_published_to_its_end(
     assert turns == 5
     records = await published(settings, "backorders", 30)
     assert sorted(int(record.key) for record in records) == list(range(30))
+
+
+async def test_who_cannot_reach_kafka_lets_another_process_publish(
+    connection: asyncpg.Connection, database_url: str, settings: Settings
+) -> None:
+    await work(connection, Partitions().records([order("1", 2)]), Context())
+
+    async def cut_off() -> AIOKafkaProducer:
+        raise KafkaConnectionError("this process sees no broker")
+
+    connect = partial(asyncpg.connect, database_url, server_settings=SESSION)
+    first = Publisher(Relay("first", settings.topic_prefix, cut_off), connect)
+    second = Publisher(Relay("second", settings.topic_prefix, partial(producer, settings)), connect)
+    assert await log.take_lease(connection, "first", 3600) is not None
+    async with asyncio.TaskGroup() as group:
+        for each in (first, second):
+            group.create_task(each.run())
+        (record,) = await published(settings, "backorders", 1)
+        for each in (first, second):
+            each.last_turn.set()
+            each.relay.wake.set()
+    assert record.key == b"1"
+    assert first.failing_with is not None
+    assert await connection.fetchval("SELECT seq FROM relay") == 1
 
 
 async def test_the_lease_is_given_back_at_the_end_so_that_another_goes_on_at_once(

@@ -239,7 +239,7 @@ async def test_a_network_that_swallows_everything_is_given_up_and_another_connec
 
 
 async def test_a_bug_in_publishing_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch, site: Site) -> None:
-    errors: list[Exception] = [ZeroDivisionError("a bug")] * 2 + [NotReadyError("Kafka is away")] * 2
+    errors: list[Exception] = [NotReadyError("Kafka is away")] * 2 + [ZeroDivisionError("a bug")] * 2
     relay = Relay("r", "", lambda: pytest.fail("nothing is to be sent"))
     publisher = Publisher(relay, lambda: asyncpg.connect(site.url))
     seen: list[int] = []

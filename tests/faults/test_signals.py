@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from time import monotonic
 
@@ -63,6 +64,25 @@ async def test_sigterm_while_the_database_answers_nothing_ends_it_in_time(world:
         await world.publish(order("o", ("MUG", 1)))
         await eventually(lambda: waits_for(world, "pools"), "a batch in hand")
         await service.end()
+
+
+def test_sigterm_is_heard_before_anything_heavy_is_imported() -> None:
+    program = (
+        "import os, signal, sys, types\n"
+        "sys.argv = ['backorder-allocator', 'run']\n"
+        "from backorder_allocator import main\n"
+        "heavy = {'asyncpg', 'aiokafka', 'asyncio', 'faststream', 'pydantic', 'typer'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+        "def asked_while_importing():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    raise AssertionError('it went on')\n"
+        "sys.modules['backorder_allocator.cli'] = types.SimpleNamespace(main=asked_while_importing)\n"
+        "main.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, env=clean_environment())
+    assert done.returncode == 0, done.stderr.decode()
+    (entry,) = entry_points(group="console_scripts", name="backorder-allocator")
+    assert entry.value == "backorder_allocator.main:main"
 
 
 def test_a_loop_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:

@@ -15,9 +15,6 @@ from backorder_allocator.relay import IDLE_SECONDS, Relay
 
 log = telemetry.logger(__name__)
 
-LETS_OTHERS_TRY = 2
-"""After so many failures in a row: another process may reach Kafka where this one doesn't."""
-
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
@@ -31,13 +28,15 @@ class Publisher:
         """Set: what is committed by now is all there will be."""
         self.failures = 0
         """In a row."""
+        self.failed_at = 0.0
+        self.is_cut_off = False
+        """Whether the last failure was Kafka's."""
         self.failing_with: str | None = None
 
     async def run(self) -> None:
         """Ends after `last_turn` is set and what there is has been published; where that fails, it ends as well."""
         while True:
             connection: asyncpg.Connection | None = None
-            started = monotonic()
             try:
                 connection = await self.connect()
                 await connection.add_listener("backorder_events", lambda *_: self.relay.wake.set())
@@ -49,7 +48,7 @@ class Publisher:
             except Exception as error:
                 if isinstance(error, ConfigurationError):
                     raise
-                self.failed(error, started)
+                self.failed(error)
             else:
                 return
             finally:
@@ -67,10 +66,12 @@ class Publisher:
             try:
                 more = await self.relay.turn(connection)
             except NotReadyError:
-                if self.failures >= LETS_OTHERS_TRY:
+                if lets_others_try(self.failures + 1):
                     await self.relay.let_others_try(connection)
                 raise
-            self.failures, self.failing_with = 0, None
+            # A turn in which another process holds the lease proves nothing of our way to Kafka.
+            if not self.is_cut_off or self.relay.producer is not None or monotonic() - self.failed_at > CALM_SECONDS:
+                self.failures, self.failing_with = 0, None
             if more:
                 continue
             if ending:
@@ -78,8 +79,10 @@ class Publisher:
                 return
             await sleep(self.relay.wake, IDLE_SECONDS)
 
-    def failed(self, error: Exception, started: float) -> None:
-        self.failures = self.failures + 1 if monotonic() - started < CALM_SECONDS or self.failures else 1
+    def failed(self, error: Exception) -> None:
+        self.failures += 1
+        self.failed_at = monotonic()
+        self.is_cut_off = isinstance(error, NotReadyError | KafkaError)
         self.failing_with = f"{type(error).__name__}: {telemetry.text_of(error)}"
         self.relay.in_trouble()
         telemetry.RELAY_FAILURES.labels(type(error).__name__).inc()
@@ -90,3 +93,8 @@ class Publisher:
             else:
                 stack = telemetry.stack_of(error)
                 log.error("nothing is published: this error does not pass by itself", **said, stack=stack)
+
+
+def lets_others_try(failures: int) -> bool:
+    """Whether to give the lease back: another process may reach Kafka where this one doesn't. Seldom, if none does."""
+    return failures == 3 or failures % 20 == 0

@@ -168,7 +168,10 @@ class Relay:
     async def send(self, messages: Sequence[Message]) -> None:
         """Send all and wait for every acknowledgement; a send that is not awaited could be lost without a word."""
         if self.producer is None:
-            self.producer = await self.make_producer()
+            try:
+                self.producer = await self.make_producer()
+            except (KafkaError, OSError) as error:
+                raise NotReadyError(f"Kafka is not reachable: {error!r}") from error
         if monotonic() > self.lease_ends:
             # Frozen since: another process publishes now, and what we would send is old.
             raise LeaseLostError("the lease ended before its events were sent")
