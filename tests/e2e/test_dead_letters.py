@@ -133,8 +133,10 @@ async def test_a_kill_while_letters_are_published_or_driven_again_loses_none_and
     assert (operator.returncode, said.count(b"applied")) == (-signal.SIGKILL, 1)
     assert [row["outcome"] for row in await world.ask("dlq", "redrive", "--why", "again")] == ["applied"] * 2
     assert await world.ask("dlq", "redrive") == []
-    acts = "SELECT detail ->> 'dead_letter_id', why FROM interventions ORDER BY intervention_id"
-    assert [tuple(row) for row in await world.database.fetch(acts)] == [("1", None), ("2", "again"), ("3", "again")]
+    acts = await world.database.fetch(
+        "SELECT detail ->> 'dead_letter_id', why FROM interventions WHERE what = 'dead_letter_redriven' ORDER BY at"
+    )
+    assert [tuple(act) for act in acts] == [("1", None), ("2", "again"), ("3", "again")]
     await world.settled()
     subscriber = await follow(world)
     assert [subscriber.released_of(f"spoiled-{number}") for number in range(3)] == [2, 2, 2]
