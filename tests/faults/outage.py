@@ -280,7 +280,7 @@ async def everybody_was_told_once(scene: Scene) -> None:
         if type(record.message).__name__ in LINE_EVENTS
     }
     async with connected(scene.notifier_url) as connection:
-        states: Mapping[str, str] = dict(await connection.fetch("SELECT event_id, state FROM updates"))  # type: ignore[arg-type]
+        states: Mapping[str, str] = dict(await connection.fetch("SELECT event_id, state FROM updates"))
         about = await connection.fetch(
             "SELECT about FROM messages JOIN deliveries USING (message_id) WHERE deliveries.state = 'sent'"
         )

@@ -3,15 +3,17 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from backorder_notifier import reading, statements, teller_loop
 from backorder_notifier.channel import Answer, Outgoing
 from backorder_notifier.content import ContentLine
 from backorder_notifier.delivering import Limits, Patience, Provider
@@ -20,6 +22,7 @@ from backorder_notifier.intake import take_batch
 from backorder_notifier.outcomes import outcome
 from backorder_notifier.policy import Policy
 from backorder_notifier.pulse import Pulse
+from backorder_notifier.reading import Reader
 from backorder_notifier.relay import Relay
 from backorder_notifier.sending import Sending
 from backorder_notifier.statements import borrowed, open_pool
@@ -252,7 +255,7 @@ async def test_a_mail_whose_mark_was_committed_and_not_answered_goes_once_and_is
             line.lose_answers_to_commits = 1  # the next one is that of the mark
             return await taking(outgoing, at)
 
-        mails.send = send  # type: ignore[method-assign]
+        mails.send = send  # type: ignore[method-assign,assignment]
         senders = Sending(pool, {"email": Provider(mails, Limits(1000, 4), PATIENCE)}, lambda: None, now)
         work = asyncio.create_task(senders.run())
 
@@ -267,6 +270,97 @@ async def test_a_mail_whose_mark_was_committed_and_not_answered_goes_once_and_is
     assert mails.taken == 1
     assert await connection.fetchval("SELECT count(*) FROM outbox") == 1
     assert await connection.fetchval("SELECT count(*) FROM attempts") == 1
+
+
+# What takes too long is made smaller
+
+SLOW = """
+CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+CREATE TRIGGER slow BEFORE {what} FOR EACH ROW EXECUTE FUNCTION sleep();
+"""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statements, "STATEMENT_SECONDS", 0.3)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_round_that_takes_too_long_is_cut_until_it_does_not(
+    connection: asyncpg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [placed(f"o{number}") for number in range(40)] + [created(f"o{number}") for number in range(40)]
+    records = Log(now=now()).records(*(each.model_copy(update={"occurred_at": now()}) for each in messages))
+    await take_batch(connection, records, now(), Policy())
+    await connection.execute(SLOW.format(what="UPDATE ON updates"))
+    monkeypatch.setattr(teller_loop, "LIMIT", 40)
+    async with await open_pool(database, size=2) as pool:
+        teller = Teller(pool, Policy(), lambda: now() + timedelta(minutes=5), lambda _report: None)
+        work = asyncio.create_task(teller.run())
+
+        async def all_decided() -> bool:
+            return not await connection.fetchval("SELECT count(*) FROM updates WHERE state = 'pending'")
+
+        await eventually(all_decided)
+        teller.stop()
+        await work
+
+
+@asynccontextmanager
+async def reading_by_hand(world: World) -> AsyncIterator[tuple[Reader, AIOKafkaConsumer, Callable[[], Awaitable[Any]]]]:
+    """A reader and its consumer, and what polls once as the library would."""
+
+    async def library(consumer: AIOKafkaConsumer) -> list[Any]:
+        return [record for part in (await consumer.getmany(timeout_ms=100)).values() for record in part]
+
+    async with (
+        await open_pool(world.database, size=3) as pool,
+        AIOKafkaConsumer(
+            bootstrap_servers=world.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+        ) as consumer,
+    ):
+        reader = Reader(world.prefix, pool, Policy(), lambda _report: None, now)
+        reader.consumer = lambda: consumer
+
+        async def poll() -> Any:
+            records = await reader.poll(library, consumer)
+            if records:
+                await reader.take(records)
+
+        yield reader, consumer, poll
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_batch_that_takes_too_long_is_cut_until_it_does_not(
+    world: World, connection: asyncpg.Connection
+) -> None:
+    await connection.execute(SLOW.format(what="INSERT ON orders"))
+    for number in range(40):
+        order = placed(f"o{number}")
+        await world.send_raw("orders", order.order_id.encode(), order.model_dump_json().encode(), partition=0)
+    async with reading_by_hand(world) as (reader, consumer, poll):
+        consumer.assign([TopicPartition(f"{world.prefix}orders", 0)])
+        await reader.on_partitions_assigned(consumer.assignment())
+
+        async def all_taken() -> bool:
+            await poll()
+            return await connection.fetchval("SELECT count(*) FROM orders") == 40
+
+        await eventually(all_taken)
+        assert reader.is_ready()
+
+
+async def test_partitions_that_nobody_placed_are_placed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was to do it was cut off: they would be read from anywhere, or not at all."""
+    monkeypatch.setattr(reading, "_PLACE_SECONDS", 0.5)
+    async with reading_by_hand(world) as (reader, consumer, poll):
+        consumer.assign([TopicPartition(f"{world.prefix}orders", 0)])
+
+        async def ready() -> bool:
+            await poll()
+            return reader.is_ready()
+
+        await eventually(ready)
 
 
 # What does not pass stands still, loudly

@@ -89,3 +89,5 @@ def reached(name: str) -> None:
             task = asyncio.current_task()
             if task is not None:
                 task.cancel()
+        case _:
+            pass  # `note` has been said

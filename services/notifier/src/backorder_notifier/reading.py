@@ -243,8 +243,11 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             try:
                 if fresh:
                     await self._nothing_is_passed_over(fresh)
-                    for portion in portions(fresh):
-                        await self._take(portion)
+                    # Some time limit ends a transaction that touches too much: it would fail in the same way for ever.
+                    at_once = max(1, len(fresh) >> self._failures)
+                    for start in range(0, len(fresh), at_once):
+                        for portion in portions(fresh[start : start + at_once]):
+                            await self._take(portion)
                 self._failures = 0
                 self._settled = True
             except NotifierError as error:
@@ -305,7 +308,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         try:
             async with asyncio.timeout(_COMMIT_SECONDS):
                 await self._require_consumer().commit(offsets)
-        except (KafkaError, TimeoutError) as error:
+        except Exception as error:
             log.info("offsets_not_committed", **describe(error))
 
     async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
