@@ -75,7 +75,7 @@ POSITIONS = (
         "a dead letter is not kept",
         "allocator",
         (Change("batches.py", "    await dead_letters.keep(connection, _refused(fresh, outcomes), now)\n", ""),),
-        "every refusal that was counted is a dead letter",
+        "every input below its cursor had its outcome",
         "a day",
     ),
 )
@@ -166,7 +166,7 @@ TOLD = (
             ),
         ),
         PUBLISHED,
-        "killed when the relay has moved",
+        "Kafka refuses records for a while",
     ),
     Bug(
         "the relay moves before it sends",
@@ -187,7 +187,7 @@ TOLD = (
             ),
         ),
         PUBLISHED,
-        "killed while the relay sends",
+        "Kafka refuses records for a while",
     ),
     Bug(
         "a relay without lease",
@@ -288,7 +288,7 @@ MAILS = (
                 "",
             ),
         ),
-        "every end of a message was given to subscribers, in order",
+        "every outcome that was given is published",
         "customers are told",
     ),
 )

@@ -1,7 +1,7 @@
 """What a planted bug is: a named mistake in the source of a service, and the rule that must find it.
 
-Which rule that is was written down first. The mistake is made in a copy of the service's source, which processes find before the real one. Text that is not in the
-source exactly once is an error: then the bug is not what it says any more.
+Which rule that is was written down first. The mistake is made in a copy of the service's source, which processes find
+before the real one. Text that is not in the source exactly once is an error: then the bug is not what it says any more.
 """
 
 import shutil

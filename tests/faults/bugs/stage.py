@@ -51,7 +51,11 @@ class Stage:
 
     async def notifier(self, armed: str = "", *, ready: bool = True) -> Service:
         self.uses_notifier = True
-        settings = self.notifying.settings | {"NOTIFIER_LEASE": "PT3S"} | self._variables(armed)
+        settings = (
+            self.notifying.settings
+            | {"NOTIFIER_LEASE": "PT4S", "NOTIFIER_SMTP_TIMEOUT": "PT2S"}
+            | self._variables(armed)
+        )
         return await self.world.service("backorder-notifier", settings, ready=ready)
 
     def _variables(self, armed: str) -> dict[str, str]:
