@@ -297,6 +297,13 @@ async def test_a_letter_that_can_not_be_stored_is_refused_and_stops_no_other(
         assert await driven(connection, dry_run=dry_run) == ["impossible", "applied"]
 
 
+async def test_a_command_that_is_frozen_while_it_drives_a_letter_again_holds_no_order_for_long(
+    connection: asyncpg.Connection, letters: Letters
+) -> None:
+    assert await driven(connection) == []
+    assert await connection.fetchval("SHOW idle_in_transaction_session_timeout") == "15s"
+
+
 async def test_all_are_driven_past_those_that_are_refused_still_portion_by_portion(
     connection: asyncpg.Connection, letters: Letters, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.bindings import kafka
 from cloudevents.core.v1.event import CloudEvent
 
-from backorder_schemas import DeadLetter, Decoded, cloudevent_headers, decode, encode
+from backorder_schemas import DeadLetter, Decoded, cloudevent_headers, cloudevents, decode, encode
 from backorder_schemas.examples import EXAMPLES
 from backorder_schemas.topics import TOPIC_OF, Message
 from tests.schemas.samples import EXAMPLE, MISSING, TRACEPARENT, fields, read
@@ -148,3 +148,17 @@ def test_every_message_survives_an_envelope() -> None:
         assert isinstance(sent.key, str)
         result = decode(topic.name, sent.key.encode(), sent.value, list(sent.headers.items()))
         assert result == Decoded(message, None, key_matches=True)
+
+
+def test_only_the_headers_that_are_named_have_a_meaning() -> None:
+    """Who reads a stored record again passes these on, and no other."""
+    asked: set[str] = set()
+
+    class Watched(dict[str, bytes | None]):
+        def get(self, name: str, default: Any = None) -> Any:
+            asked.add(name)
+            return default
+
+    for look in (cloudevents.is_structured, cloudevents.header_attributes, cloudevents.header_traceparent):
+        look(Watched())
+    assert asked == cloudevents.HEADERS_READ

@@ -127,6 +127,11 @@ async def find_dead_letters(
     return [_kept(row) for row in rows]
 
 
+async def limit_idling(connection: Connection) -> None:
+    """For the rest of the session."""
+    await run(connection, "limit_idling")
+
+
 async def newest_dead_letter(connection: Connection) -> int:
     """The highest id of all, 0 where there is none."""
     newest: int = (await run(connection, "newest_dead_letter"))[0]["dead_letter_id"]

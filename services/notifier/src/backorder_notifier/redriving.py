@@ -79,6 +79,7 @@ async def drive_all(
 
     Those that come meanwhile are left for the next time. What is refused again stays, and is not met twice.
     """
+    await dead_letter_store.limit_idling(connection)
     last = await dead_letter_store.newest_dead_letter(connection)
     after, done = 0, 0
     while limit is None or done < limit:
