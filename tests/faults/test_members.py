@@ -55,7 +55,8 @@ async def test_connections_to_the_database_that_break_under_load_lose_nothing(wo
 
 async def test_a_frozen_process_can_neither_write_nor_move_the_relay_when_it_wakes_up(world: World) -> None:
     frozen = await world.allocator(batch=BATCH)
-    await world.tell(receipt("r-1", "SKU-OLD", 1000))
+    # It has worked every partition of orders, and so knows how far.
+    await world.tell(receipt("r-1", "SKU-OLD", 1000), *(one_order(number, "SKU-OLD") for number in range(1000, 1040)))
     # It stops with a batch in hand whose transaction has not begun: it looks for its pools, which it can't read now.
     async with world.database.transaction():
         await world.database.execute("LOCK TABLE pools")
