@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+import structlog
 from asyncpg.exceptions._base import DataError as ArgumentError
 from asyncpg.exceptions._base import InterfaceError
 
@@ -212,6 +213,33 @@ async def test_a_full_disk_stops_the_input_loudly_and_it_goes_on_when_there_is_s
         assert told(intake) is None
         assert telemetry.STOPPED._value.get() == 0
     assert await waiting(site.admin) == {"1": 1}
+
+
+async def test_a_bug_that_stays_is_told_once_and_tried_less_and_less_often(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bug(*_: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    pauses: list[int] = []
+
+    async def pause(intake: Intake) -> None:
+        pauses.append(intake.health.failures)
+
+    monkeypatch.setattr(Intake, "pause", pause)
+    async with site.intake() as intake:
+        intake.stopping.clear()
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as said:
+            patch.setattr(batches, "decide", bug)
+            for _ in range(4):
+                assert not await intake.take(lambda: site.batch)
+                # What is read again is read from the cursors, which can be had.
+                await intake.positions([("orders", 0)])
+        assert pauses == [1, 2, 3, 4]
+        assert [line["event"] for line in said] == ["input stands still: this error does not pass by itself"]
+        assert told(intake) == "ZeroDivisionError: a bug"
+        assert await intake.take(lambda: site.batch)
+        assert told(intake) is None
 
 
 def told(intake: Intake) -> str | None:

@@ -24,6 +24,8 @@ log = telemetry.logger(__name__)
 DATA_ERRORS = (asyncpg.DataError, ArgumentError)
 """A value that PostgreSQL can't take. The codec should have refused it, so this is rare."""
 LONGEST_PAUSE_SECONDS = 15.0
+REFUSALS_SECONDS = 5.0
+"""From one line about dead letters to the next."""
 
 
 @dataclass(slots=True)
@@ -70,6 +72,11 @@ class Intake:
         self.health = Health()
         self.halvings = 0
         """Transactions that failed in a row. A server that can't be reached at all is none."""
+        self.batch_fails = False
+        """Whether the batch in hand failed, and is to be read again."""
+        self.refusals: Counter[tuple[str, str]] = Counter()
+        """Dead letters by topic and reason that the log does not tell of yet."""
+        self.tell_refusals_at = 0.0
         self.in_hand = asyncio.Lock()
         """Held while a batch is worked: a rebalance and the end of the process wait for it."""
         self.stopping = asyncio.Event()
@@ -84,9 +91,11 @@ class Intake:
                 reached("intake.decoded")
                 await self.work_in_portions(records)
             except Exception as error:
+                self.batch_fails = True
                 self.not_done(error)
             else:
                 self.halvings = 0
+                self.batch_fails = False
                 self.well()
                 telemetry.LAST_BATCH.set_to_current_time()
                 return True
@@ -122,26 +131,31 @@ class Intake:
         async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
             try:
                 worked = await batches.work(connection, records, self.context, datetime.now(UTC))
-            except Exception:
-                self.halvings += 1
+            except Exception as error:
+                self.halvings += not isinstance(error, DATA_ERRORS)
                 raise
         reached("store.committed")
         telemetry.BATCH_SECONDS.observe(perf_counter() - started)
         telemetry.BATCH_RECORDS.observe(len(records))
         # What was done before is dropped from the front of each partition: outcomes are those of the fresh records.
-        refusals: Counter[tuple[str, str]] = Counter()
         for record, outcome in zip(worked.records, worked.outcomes, strict=True):
             telemetry.MESSAGES.labels(record.topic, outcome.kind).inc()
             if outcome.kind == "dead_letter":
                 telemetry.DEAD_LETTERS.labels(record.topic, outcome.reason).inc()
-                refusals[record.topic, outcome.reason] += 1
-        # A line for each kind in a batch: a sender that went mad writes no log full. `dlq list` has each of them.
-        for (topic, reason), count in refusals.items():
-            log.warning("dead letters", topic=topic, reason=reason, count=count)
+                self.refusals[record.topic, outcome.reason] += 1
+        self.tell_refusals()
         if worked.journal is not None:
             log.debug("batch", records=len(records), events=worked.events, journal=worked.journal.number)
             self.on_events()
         return worked
+
+    def tell_refusals(self) -> None:
+        """A line for each kind, now and then: a sender that went mad fills no disk. `dlq list` has each of them."""
+        if self.refusals and monotonic() >= self.tell_refusals_at:
+            self.tell_refusals_at = monotonic() + REFUSALS_SECONDS
+            for (topic, reason), count in self.refusals.items():
+                log.warning("dead letters", topic=topic, reason=reason, count=count)
+            self.refusals.clear()
 
     async def positions(self, partitions: Sequence[PartitionKey]) -> dict[PartitionKey, int]:
         """Where to read on, by the cursors in the database. Waits for the database as long as it takes.
@@ -158,7 +172,9 @@ class Intake:
             except Exception as error:
                 self.not_done(error)
             else:
-                self.well()
+                # That positions can be read again says nothing of a batch that can't be worked.
+                if not self.batch_fails:
+                    self.well()
                 return cursors
             await self.pause()
         raise NotReadyError("the process ends")

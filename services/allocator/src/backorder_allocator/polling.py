@@ -65,6 +65,7 @@ class Polls:
         """Partitions came or went: before anything of them is worked, reading goes to the cursors."""
         self.assignments += 1
         self.settled = False
+        self.intake.batch_fails = False  # it may be another's now
 
     async def next(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Records to work. Whatever fails is tried again here: the library would say nothing of it to anybody."""
