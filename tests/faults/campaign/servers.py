@@ -25,6 +25,8 @@ from backorder_local.place import Place
 from backorder_local.processes import Process
 
 START_SECONDS = 60
+SLOW = "300ms"
+"""Statements that take longer are in the log of PostgreSQL."""
 THAW = (
     "import os,signal,sys,time; time.sleep(float(sys.argv[1])); [os.kill(int(p), signal.SIGCONT) for p in sys.argv[2:]]"
 )
@@ -161,6 +163,11 @@ class Postgres:
 
     async def start(self) -> None:
         await asyncio.to_thread(self._start)
+
+    async def log_slow_statements(self) -> None:
+        """From the next sessions on."""
+        for statement in (f"ALTER SYSTEM SET log_min_duration_statement = '{SLOW}'", "SELECT pg_reload_conf()"):
+            await asyncio.to_thread(local_postgres.execute, self.url, statement)
 
     def _start(self) -> None:
         self.url, self.process = local_postgres.start_postgres(self.place, port=self.port, durable=True)

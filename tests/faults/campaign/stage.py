@@ -99,6 +99,7 @@ async def staged(folder: Path) -> AsyncIterator[Stage]:
             for problem in started:
                 if problem is not None:
                     raise problem
+            await postgres.log_slow_statements()
             urls: dict[Service, str] = {service: await postgres.make_database(service) for service in SERVICES}
             supervisor = Supervisor(
                 place,
