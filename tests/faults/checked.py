@@ -1,11 +1,14 @@
 """A small shop in which everything happened, on a real Kafka and PostgreSQL, for the checker to look at."""
 
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
+import pytest
+import pytest_asyncio
 
 from tests.conftest import Databases, MailSink
 from tests.e2e.conftest import migrated_database
@@ -26,6 +29,16 @@ class Checked:
     sent: Load
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shop_at_rest(
+    kafka: str, postgres: Databases, mail_sink: MailSink, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Checked]:
+    """One for all tests of the checker: what they change in tables they roll back."""
+    prefix, folder = f"t{secrets.token_hex(6)}.", tmp_path_factory.mktemp("checked")
+    async with checked(kafka, postgres, mail_sink, prefix, folder, orders=100) as made:
+        yield made
+
+
 @asynccontextmanager
 async def checked(
     kafka: str, postgres: Databases, mail_sink: MailSink, prefix: str, folder: Path, *, orders: int
@@ -44,9 +57,10 @@ async def checked(
                 ),
                 await notifying.start(ready=False),
             ]
-            await world.publish(*sent.messages, *bad_messages(), *of_customers())
+            await world.publish(*sent.messages, *bad_messages())
             await world.settled()
-            await world.publish(*await ships(world, sent), *of_strangers())
+            # What was shown of stock before is shown anew after these.
+            await world.publish(*await ships(world, sent), *of_customers(), *of_strangers())
             await notifying.settled()
             for service in services:
                 await service.end()

@@ -27,13 +27,10 @@ from backorder_allocator.settings import Settings
 from backorder_allocator.walking import Walker, walker
 from backorder_allocator.worked import INPUTS, Worked
 from backorder_schemas import LowStock
-from tests.conftest import Databases, MailSink
 from tests.e2e.messages import OPENING, Message
 from tests.e2e.processes import SCRIPTS, clean_environment, command
 from tests.e2e.world import Read, World
-from tests.faults.checked import Checked, checked, published_again
-
-ORDERS = 150
+from tests.faults.checked import Checked, published_again
 
 
 @dataclass(frozen=True)
@@ -79,17 +76,8 @@ class Checking:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def shop(
-    kafka: str, postgres: Databases, mail_sink: MailSink, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Checked]:
-    folder = tmp_path_factory.mktemp("checked")
-    prefix = f"t{secrets.token_hex(6)}."
-    async with checked(kafka, postgres, mail_sink, prefix, folder, orders=ORDERS) as made:
-        yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def checking(shop: Checked) -> AsyncIterator[Checking]:
+async def checking(shop_at_rest: Checked) -> AsyncIterator[Checking]:
+    shop = shop_at_rest
     world = shop.world
     settings = Settings.model_construct(
         database_url=SecretStr(world.database_url), kafka_bootstrap_servers=[world.kafka], topic_prefix=world.prefix
@@ -103,8 +91,9 @@ async def checking(shop: Checked) -> AsyncIterator[Checking]:
 
 
 async def test_a_shop_in_which_everything_happened_breaks_no_rule_and_who_may_only_read_can_look_at_each(
-    shop: Checked,
+    shop_at_rest: Checked,
 ) -> None:
+    shop = shop_at_rest
     reader = f"reader_{secrets.token_hex(6)}"
     databases = (shop.world.database, shop.notifying.database)
     await shop.world.database.execute(f"CREATE ROLE {reader} LOGIN PASSWORD 'reads'")

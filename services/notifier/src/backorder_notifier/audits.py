@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+from backorder_notifier import chains
 from backorder_notifier.checks import Check
 from backorder_notifier.kinds import OPTIONAL
 from backorder_notifier.policy import Policy
@@ -60,8 +61,10 @@ async def audit(connection: Connection, policy: Policy) -> list[Check]:
         row = (await run(connection, statement, *arguments.get(statement, ())))[0]
         check = Check(rule, row["checked"], row["broken"], list(row["examples"] or ()))
         check.unchecked = None if check.checked else NONE_NOW.get(rule)
+        check.about = {"order_id": row["order_id"]} if row["order_id"] else None
         checks.append(check)
     checks.append(await _never_back(connection))
+    await chains.explain(connection, checks)
     return checks
 
 
@@ -74,7 +77,7 @@ async def _never_back(connection: Connection) -> Check:
             history = OrderHistory(row["order_id"], json.loads(row["events"]))
             for message in json.loads(row["messages"]):
                 for violation in history.judge(message["position"], message["told"], message["about"]):
-                    check.found(violation)
+                    check.found(violation, {"order_id": row["order_id"]})
         after = rows[-1]["order_id"]
     return check
 

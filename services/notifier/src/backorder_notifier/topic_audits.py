@@ -7,7 +7,7 @@ as it is when it is met.
 
 from collections.abc import Sequence
 
-from backorder_notifier import audits
+from backorder_notifier import audits, chains
 from backorder_notifier.checks import Check
 from backorder_notifier.dead_copies import TOPIC as DEAD_LETTERS
 from backorder_notifier.dead_copies import DeadCopies
@@ -42,4 +42,6 @@ async def audit(
         await letters.walk(outputs, output_extents)
         taken = Taken(snapshot, prefix, purged_before)
         await taken.walk(inputs, input_extents)
-    return [*checks, *published.checks, *letters.checks, *taken.checks]
+        more = [*published.checks, *letters.checks, *taken.checks]
+        await chains.explain(snapshot, more)
+    return [*checks, *more]

@@ -9,7 +9,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('message %s of order %s has nothing for %s', message_id, order_id, channel))
-        FILTER (WHERE is_broken))[:5] AS examples
+        FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         messages.message_id, messages.order_id, channels.channel,

@@ -5,10 +5,11 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('%s is %s, %s', event_id, state, coalesce(reason, 'by no message')) ORDER BY ordinal)
-        FILTER (WHERE is_broken))[:5] AS examples
+        FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
-        event_id, ordinal, state, reason,
+        event_id, order_id, ordinal, state, reason,
         CASE
             WHEN state = 'told' THEN message_id IS NULL
             ELSE reason IS NULL OR NOT reason = ANY ($1::text[])

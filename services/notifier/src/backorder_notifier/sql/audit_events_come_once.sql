@@ -6,7 +6,8 @@ SELECT
     (
         array_agg(format('order %s: %s events between versions %s and %s', order_id, events, first_version, last_version))
         FILTER (WHERE is_broken)
-    )[:5] AS examples
+    )[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         order_id, count(*) AS events, min(version) AS first_version, max(version) AS last_version,

@@ -5,7 +5,8 @@ SELECT
     (
         array_agg(format('order %s: version %s was applied, %s is recorded', key, version, coalesce(last_version, 0)))
         FILTER (WHERE last_version IS DISTINCT FROM version)
-    )[:5] AS examples
+    )[:5] AS examples,
+    (array_agg(key) FILTER (WHERE last_version IS DISTINCT FROM version))[1] AS order_id
 FROM (
     SELECT
         versions.key, versions.version,

@@ -3,7 +3,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('order %s: message %s made at %s, the one before at %s, last %s', order_id, position, composed_at,
-        before, last)) FILTER (WHERE is_broken))[:5] AS examples
+        before, last)) FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         messages.order_id, messages.position, messages.composed_at, orders.messages AS last,

@@ -4,7 +4,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE messages > 1))::integer AS broken,
     (array_agg(format('%s of order %s was told %s times by %s', event_id, order_id, messages, channel))
-        FILTER (WHERE messages > 1))[:5] AS examples
+        FILTER (WHERE messages > 1))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE messages > 1))[1] AS order_id
 FROM (
     SELECT about.event_id, messages.order_id, deliveries.channel, count(*) AS messages
     FROM messages

@@ -4,7 +4,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE open > 1 OR first_open < last_position))::integer AS broken,
     (array_agg(format('order %s: %s open, the first is message %s of %s', order_id, open, first_open, last_position))
-        FILTER (WHERE open > 1 OR first_open < last_position))[:5] AS examples
+        FILTER (WHERE open > 1 OR first_open < last_position))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE open > 1 OR first_open < last_position))[1] AS order_id
 FROM (
     SELECT
         deliveries.order_id, count(DISTINCT deliveries.message_id) AS open, min(messages.position) AS first_open,

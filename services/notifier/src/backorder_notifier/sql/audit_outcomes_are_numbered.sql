@@ -4,7 +4,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('order %s: %s outcomes given, %s ends of messages, to publish %s to %s', order_id, outcome_version,
-        ends, first_version, last_version)) FILTER (WHERE is_broken))[:5] AS examples
+        ends, first_version, last_version)) FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         orders.order_id, orders.outcome_version, settled.ends, unpublished.first_version, unpublished.last_version,

@@ -2,7 +2,8 @@
 SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
-    (array_agg(format('order %s still has contact data', order_id)) FILTER (WHERE is_broken))[:5] AS examples
+    (array_agg(format('order %s still has contact data', order_id)) FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         orders.order_id,

@@ -5,7 +5,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('order %s: what was told last is not what message %s said', order_id, position))
-        FILTER (WHERE is_broken))[:5] AS examples
+        FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT DISTINCT ON (orders.order_id)
         orders.order_id, messages.position, orders.told <> messages.told AS is_broken

@@ -3,7 +3,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('delivery %s of order %s: %s, %s tries counted', delivery_id, order_id, state, attempts))
-        FILTER (WHERE is_broken))[:5] AS examples
+        FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         deliveries.delivery_id, deliveries.order_id, deliveries.state, deliveries.attempts,

@@ -74,5 +74,6 @@ SELECT
             format('message %s line %s (order %s) says %s, its events %s (created, lost, filled, cancelled, rejected)',
                 message_id, line_no, order_id, said, summed)
         ) FILTER (WHERE said <> summed)
-    )[:5] AS examples
+    )[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE said <> summed))[1] AS order_id
 FROM compared

@@ -4,7 +4,8 @@ SELECT
     count(*)::integer AS checked,
     (count(*) FILTER (WHERE is_broken))::integer AS broken,
     (array_agg(format('message %s of order %s (%s) was made after its customer unsubscribed', message_id, order_id, kind))
-        FILTER (WHERE is_broken))[:5] AS examples
+        FILTER (WHERE is_broken))[:5] AS examples,
+    (array_agg(order_id) FILTER (WHERE is_broken))[1] AS order_id
 FROM (
     SELECT
         messages.message_id, messages.order_id, messages.kind,
