@@ -29,9 +29,9 @@ from tests.e2e.processes import Service, eventually, get
 
 DEEDS = ("kill", "stop", "raise", "cancel")
 FROZEN_SECONDS = 45.0
-REACH_SECONDS = 90.0
+REACH_SECONDS = 240.0
 """For the process to come to the place."""
-WELL_SECONDS = 90.0
+WELL_SECONDS = 240.0
 JOBS = 3
 WAITING_JOBS = 8
 """Cases that mostly wait for a frozen process go on beside each other."""

@@ -54,7 +54,7 @@ class AllocatorScene:
         await self.world.forget_dead_members()
 
     async def settle(self) -> None:
-        await self.world.settled(90)
+        await self.world.settled(240)
 
     async def prove(self) -> None:
         await check_nothing_lost_or_doubled(self.world, self.sent, dead_letters=self.poison)

@@ -5,6 +5,8 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +22,7 @@ from backorder_allocator.connections import SESSION, passes
 from backorder_allocator.errors import NotReadyError
 from backorder_allocator.intake import Intake
 from backorder_allocator.loading import Context
+from backorder_allocator.probing import LIVE_SECONDS, Probes
 from backorder_allocator.publishing import Publisher
 from backorder_allocator.relay import Relay
 from tests.allocator.records import Partitions
@@ -284,3 +287,35 @@ async def test_a_bug_in_publishing_is_told_and_tried_again(monkeypatch: pytest.M
         await publisher.run()
     assert seen == [0, 1, 2, 3, 4, 0]
     assert publisher.failing_with is None
+
+
+async def test_a_process_is_alive_while_it_begins_and_not_once_nobody_polls(site: Site) -> None:
+    """What `live` says when the client library's tasks have died, which no request to it would show."""
+    async with site.intake() as intake:
+        intake.stopping.clear()
+        runs = asyncio.create_task(asyncio.sleep(3600))
+        consumer = SimpleNamespace(
+            _coordinator=SimpleNamespace(_coordination_task=runs, coordinator_id=1),
+            _fetcher=SimpleNamespace(_fetch_task=runs),
+            _client=SimpleNamespace(_sync_task=runs),
+            assignment=set,
+        )
+        subscriber = SimpleNamespace(consumer=None, tasks=[runs])
+        probes = Probes(intake.pool, intake, subscriber, Publisher(Relay("r", "", never), never), ())
+        assert (await probes.live()).ok, "the consumer is not made yet"
+        subscriber.consumer = consumer
+        assert (await probes.live()).ok
+
+        intake.health.last_attempt = intake.health.last_poll = monotonic() - LIVE_SECONDS - 1
+        assert (await probes.live()).reasons == ("nothing was asked for, and no batch done, for 60 s",)
+        async with intake.in_hand:
+            assert (await probes.live()).ok, "a batch may take longer"
+        intake.health.last_poll = monotonic()
+        assert (await probes.live()).ok
+        runs.cancel()
+        await asyncio.wait([runs])
+        assert (await probes.live()).reasons == ("the member of the consumer group has ended",)
+
+
+async def never() -> Any:
+    raise AssertionError("nothing is to be connected")

@@ -49,9 +49,11 @@ class Probes:
         health = self.intake.health
         if self.intake.stopping.is_set():
             return Probe(ok=True)
+        now = monotonic()
+        if self.subscriber.consumer is None and now - health.last_poll < LIVE_SECONDS:
+            return Probe(ok=True)  # it is still beginning
         if ended := why_ended(self.subscriber):
             return Probe(ok=False, reasons=(ended,))
-        now = monotonic()
         limit = BATCH_SECONDS if self.intake.in_hand.locked() else LIVE_SECONDS
         if now - max(health.last_poll, health.last_attempt) > limit:
             return Probe(ok=False, reasons=(f"nothing was asked for, and no batch done, for {limit:.0f} s",))
