@@ -54,6 +54,8 @@ class Report:
     snapshots_missed: int = 0
     gaps: list[tuple[float, str, float]] = field(default_factory=list)
     drain_seconds: float = 0.0
+    load_average: float = 0.0
+    """Of the machine when everything was mended: processes that wanted a core, the campaign's own among them."""
     mails: dict[str, int] = field(default_factory=dict)
     subscribers: dict[str, dict[str, int]] = field(default_factory=dict)
     replayed: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +87,7 @@ class Report:
             f"{self.records_sent:,} records sent ({self.records_in_doubt:,} in doubt and sent again),",
             f"{self.transactions:,} transactions, {self.events:,} events.",
             f"Snapshots audited: {by_service} ({self.snapshots_missed} times the database was away).",
-            f"Everything drained {self.drain_seconds} s after the last fault was mended.",
+            f"Everything drained {self.drain_seconds} s after the last fault was mended (load {self.load_average:.0f}).",
             f"{self.mails.get('accepted', 0):,} mails accepted, {self.mails.get('doubled', 0)} of them a second copy.",
             f"Processes ended: {ended}; the slowest took {self.slowest_end_seconds} s after SIGTERM.",
         )

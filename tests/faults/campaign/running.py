@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -214,7 +215,7 @@ async def heal(campaign: Campaign, verdict: Verdict) -> None:
     """Everything has to drain by itself now; the followers read to the end."""
     began = time.monotonic()
     done = await drained(campaign.stage, PATIENCE_SECONDS, campaign.say)
-    campaign.report.drain_seconds = done.seconds
+    campaign.report.drain_seconds, campaign.report.load_average = done.seconds, os.getloadavg()[0]
     what = f"after {done.seconds} s there is still {done.left}" if done.left else f"it took {done.seconds} s"
     limit = campaign.wish.drains_within
     verdict.check(f"all drains within {limit:.0f} s", not done.left and done.seconds <= limit, what)
