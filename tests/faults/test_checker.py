@@ -107,6 +107,7 @@ async def test_a_shop_in_which_everything_happened_breaks_no_rule_and_who_may_on
             said = await command(f"backorder-{service}", settings | {name: as_reader}, "audit", "--topics", "--strict")
             assert said["clean"]
             assert [check["rule"] for check in said["checks"] if not check["checked"] and not check["unchecked"]] == []
+            assert sum(check["strangers"] for check in said["checks"]) == 2
     finally:
         for database in databases:
             await database.execute(f"DROP OWNED BY {reader}")

@@ -153,7 +153,7 @@ def show(checks: list[Check], *, json: bool, strict: bool = False) -> None:
         clean = is_clean(checks, strict=strict)
         as_json({"clean": clean, "never_checked": [check.rule for check in never], "checks": rows})
         return
-    names = ("rule", "checked", "violations", "excused")
+    names = ("rule", "checked", "violations", "excused", "strangers")
     show_table([{name: getattr(check, name) for name in names} for check in checks], json=False)
     for check in checks:
         for example in check.examples:

@@ -15,7 +15,8 @@ class Check:
     """One rule.
 
     `excused`: what could not be looked at, since a retention time, compaction or a purge took it away. `unchecked`: why
-    the rule was never looked at, where that is known. `chain`: how the first violation came about.
+    the rule was never looked at, where that is known. `strangers`: records of somebody else on topics
+    of ours. `chain`: how the first violation came about.
     """
 
     rule: str
@@ -23,6 +24,7 @@ class Check:
     violations: int = 0
     examples: list[str] = field(default_factory=list)
     excused: int = 0
+    strangers: int = 0
     unchecked: str | None = None
     chain: list[dict[str, Any]] = field(default_factory=list)
     about: About | None = None

@@ -60,7 +60,13 @@ async def check(
     await letters.walk(outputs, published_extents)
     worked = Worked(snapshot, at.journal, purged_before)
     await worked.walk(inputs, input_extents)
-    checks += [*published.checks, *letters.checks, *worked.checks]
+    published.in_log.strangers, letters.kept.strangers = published.strangers, letters.strangers
+    published.in_log.excused = published.of_old_epochs
+    more = [*published.checks, *letters.checks, *worked.checks]
+    for each in more:
+        if each.excused and not each.checked:
+            each.unchecked = "all that it would look at was purged, compacted away, or is older than the topics keep"
+    checks += more
     await chains.explain(snapshot, checks, partial(find_message, inputs, input_extents))
     return checks
 

@@ -42,7 +42,7 @@ def show(checks: Sequence[Check], *, is_clean: bool, as_json: bool) -> None:
         rows = [{name: value for name, value in asdict(check).items() if name != "about"} for check in checks]
         print_json({"clean": is_clean, "never_checked": [check.rule for check in never], "checks": rows})
         return
-    print_rows([asdict(each) for each in checks], ("rule", "checked", "violations", "excused"), "")
+    print_rows([asdict(each) for each in checks], ("rule", "checked", "violations", "excused", "strangers"), "")
     for check in checks:
         for example in check.examples:
             sys.stdout.write(f"VIOLATION {check.rule}: {example}\n")

@@ -42,6 +42,11 @@ async def audit(
         await letters.walk(outputs, output_extents)
         taken = Taken(snapshot, prefix, purged_before)
         await taken.walk(inputs, input_extents)
+        published.given.strangers, letters.kept.strangers = published.strangers, letters.strangers
+        published.given.excused = published.of_old_epochs
         more = [*published.checks, *letters.checks, *taken.checks]
+        for each in more:
+            if each.excused and not each.checked:
+                each.unchecked = "all that it would look at was purged, or is older than the topics keep"
         await chains.explain(snapshot, more)
     return [*checks, *more]

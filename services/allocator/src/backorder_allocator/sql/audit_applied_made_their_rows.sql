@@ -1,7 +1,7 @@
 -- Invariant 8: what the journal counts as applied is as much as there are rows that it made: orders, movements of stock,
 -- cancels, shipments and deliveries, one each. A supply or policy was applied once at least and at most as often as its
 -- revision says. A count that was too old is ignored and kept with quantity 0; a shipment that could not be once its order
--- came was applied first, and is a dead letter now (or was, if they were purged).
+-- came was applied first, and is a dead letter by now, if it was not purged.
 WITH made AS (
     SELECT (SELECT count(*) FROM orders WHERE fingerprint IS NOT NULL) + (SELECT count(*) FROM cancels) + (SELECT count(*) FROM fulfilments)
            + (SELECT count(*) FROM stock_movements WHERE kind <> 'counted' OR quantity <> 0)
