@@ -18,7 +18,7 @@ from backorder_allocator import accepting, audits, guards, planning, store
 from backorder_allocator.batches import work
 from backorder_allocator.connections import SESSION
 from backorder_allocator.errors import ConfigurationError, LostCommitsError
-from backorder_allocator.gaps import check_for_gaps
+from backorder_allocator.gaps import Gaps
 from backorder_allocator.guards import (
     Accepted,
     Known,
@@ -418,18 +418,22 @@ def taken(*offsets: int) -> list[ConsumerRecord]:
 
 
 async def test_reading_that_does_not_go_on_where_it_stopped_is_noticed() -> None:
-    memory, log = Memory(), Log(begins=0)
+    gaps, log = Gaps(), Log(begins=0)
     consumer: AIOKafkaConsumer = log
-    memory.assigned({("orders", 0): 5})
-    await check_for_gaps(consumer, taken(5, 6), memory, "t.")
+    gaps.reads_from(TopicPartition("t.orders", 0), 5)
+    await gaps.check(consumer, taken(5, 6))
     assert log.asked == []
     # The end of a transaction, or what was aborted, is no message.
-    await check_for_gaps(consumer, taken(9), memory, "t.")
+    await gaps.check(consumer, taken(9))
     assert len(log.asked) == 1
     log.begins = 12
     with pytest.raises(ConfigurationError, match=r"t\.orders-0 offsets 10 to 11 are gone, and were never worked"):
-        await check_for_gaps(consumer, taken(12), memory, "t.")
+        await gaps.check(consumer, taken(12))
     with pytest.raises(ConfigurationError, match="goes on at offset 0, and was read up to 13"):
-        await check_for_gaps(consumer, taken(0), memory, "t.")
+        await gaps.check(consumer, taken(0))
+    # What can't be read has to be deleted, and is no surprise.
+    gaps.reads_from(TopicPartition("t.orders", 0), 11)
+    gaps.may_be_deleted.add((TopicPartition("t.orders", 0), 11))
+    await gaps.check(consumer, taken(12))
     # Where nothing was worked yet, the log may begin anywhere.
-    await check_for_gaps(consumer, taken(40), Memory(), "t.")
+    await Gaps().check(consumer, taken(40))

@@ -42,7 +42,7 @@ async def test_offsets_committed_beyond_the_cursors_skip_nothing_however_slow_th
         await consumer.commit({partition: OffsetAndMetadata(end, "") for partition, end in ends.items()})
     await world.publish(*orders[200:])
     async with world.database.transaction():
-        await world.database.execute("LOCK TABLE cursors IN ACCESS EXCLUSIVE MODE")
+        await world.database.execute("LOCK TABLE cursors IN EXCLUSIVE MODE")
         service = await world.allocator(ready=False)
         await eventually(lambda: waits_for(world, "cursors"), "the allocator to ask for its cursors")
         await eventually(service.address, "the allocator to read", explain=service.explain)

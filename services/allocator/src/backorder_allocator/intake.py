@@ -15,6 +15,7 @@ from backorder_allocator.batches import Record, Worked
 from backorder_allocator.connections import ACQUIRE_SECONDS, passes, pause_seconds, worth_a_line
 from backorder_allocator.errors import ConfigurationError, LostCommitsError, NotReadyError
 from backorder_allocator.fail_points import reached
+from backorder_allocator.gaps import Gaps
 from backorder_allocator.loading import Context
 from backorder_allocator.remembering import PartitionKey
 from backorder_schemas import DeadLetter
@@ -67,6 +68,7 @@ class Intake:
     ) -> None:
         self.pool = pool
         self.on_lost = on_lost
+        self.gaps = Gaps()
         self.context = context
         self.on_events = on_events
         self.health = Health()

@@ -64,6 +64,8 @@ async def look(settings: Settings) -> View:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=20,
+        # It waits so long for each topic that it has not heard of yet.
+        retry_backoff_ms=5,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         request_timeout_ms=20_000,
     )

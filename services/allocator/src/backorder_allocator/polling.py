@@ -161,6 +161,7 @@ class Polls:
         if self.unreadable.get(partition) == offset:
             return
         self.unreadable[partition] = offset
+        self.intake.gaps.may_be_deleted.add((partition, offset))
         name = f"{partition.topic}-{partition.partition}"
         self.intake.stops_at(
             name, f"{name} stands still: offset {offset} can't be read: {type(error).__name__}: {error}"

@@ -21,8 +21,6 @@ class Memory:
     """The furthest that was seen of each partition, whoever worked it."""
     worked: dict[PartitionKey, int] = field(default_factory=dict)
     """How far we worked partitions ourselves since they were assigned to us."""
-    reads_on: dict[PartitionKey, int] = field(default_factory=dict)
-    """Where the next record of them should be; 0: wherever the log begins."""
     in_doubt: dict[PartitionKey, int] = field(default_factory=dict)
     """How far we worked if a COMMIT arrived whose answer did not."""
     journal: int = 0
@@ -31,7 +29,6 @@ class Memory:
     def assigned(self, cursors: Mapping[PartitionKey, int]) -> None:
         """Partitions are ours from now on, others may have worked them before."""
         self.see(cursors)
-        self.reads_on.update(cursors)
         for key in cursors:
             self.worked.pop(key, None)
             self.in_doubt.pop(key, None)

@@ -21,7 +21,6 @@ from backorder_allocator.batches import Record
 from backorder_allocator.decision import Input, Message
 from backorder_allocator.errors import ConfigurationError
 from backorder_allocator.fail_points import reached
-from backorder_allocator.gaps import check_for_gaps
 from backorder_allocator.intake import Intake
 from backorder_allocator.polling import Polls
 from backorder_allocator.settings import Settings
@@ -102,6 +101,8 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         if new := [partition for name, partition in names.items() if not cursors[name]]:
             async with asyncio.timeout(SEEK_TIMEOUT_SECONDS):
                 await consumer.seek_to_beginning(*new)
+        for name, partition in names.items():
+            self.intake.gaps.reads_from(partition, cursors[name])
         reached("assignment.placed")
         consumer.resume(*assigned)
 
@@ -161,7 +162,7 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
             return
         try:
             try:
-                await check_for_gaps(consumer, records, intake.context.memory, prefix)
+                await intake.gaps.check(consumer, records)
             except ConfigurationError as error:
                 intake.on_lost(error)
                 return
