@@ -216,6 +216,36 @@ async def test_connections_to_a_server_that_only_lets_us_read_are_not_kept(
             await borrowed_one.execute("UPDATE orders SET name = 'x'")
 
 
+async def test_a_process_that_is_frozen_while_it_prepares_a_statement_holds_no_locks_for_long(
+    connection: asyncpg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the server it is neither idle nor at work: only a limit of the whole transaction ends it."""
+    if connection.get_server_version() < (17,):
+        pytest.skip("before PostgreSQL 17 transactions have no limit")
+    monkeypatch.setattr(statements, "TRANSACTION_SECONDS", 1)
+    await stage(connection)
+    async with wire_to(database) as line, await open_pool(line.url(database), size=2) as pool:
+
+        async def freezes() -> None:
+            async with borrowed(pool) as frozen, frozen.transaction():
+                await frozen.fetch("SELECT FROM orders FOR UPDATE")
+                line.freeze_after_prepare = True
+                await frozen.fetch("SELECT 'a statement that was never prepared'")
+
+        work = asyncio.create_task(freezes())
+
+        async def is_frozen() -> bool:
+            return await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientRead'"
+                                             " AND state = 'active' AND datname = current_database()") == 1  # fmt: skip
+
+        await eventually(is_frozen)
+        await connection.fetch("SELECT FROM orders FOR UPDATE", timeout=10)
+        line.cut()
+        with pytest.raises(Exception) as lost:  # noqa: PT011 - which one depends on what is noticed first
+            await work
+        assert is_not_ready(lost.value)
+
+
 # The answer to a COMMIT is lost
 
 

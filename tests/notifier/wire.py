@@ -1,4 +1,6 @@
-"""A wire to a server that a test can cut: at once, for good, or in the moment that a COMMIT was answered."""
+"""A wire to a server that a test can cut, also in the moment that a COMMIT was answered; or it stands still, as if the
+process on this side were frozen.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,16 +8,22 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit, urlunsplit
 
 COMMIT = b"COMMIT;"  # as the driver sends it
+PARSE = b"P"  # the first byte of the message that has a statement prepared
 
 
 class Wire:
-    """A port of its own that leads to a server. `lose_answers_to_commits`: so many are done, and nobody hears of it."""
+    """A port of its own that leads to a server.
+
+    `lose_answers_to_commits`: so many are done, and nobody hears of it. `freeze_after_prepare`: the server is asked to
+    prepare a statement, and then hears nothing more of that connection.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.there = port
         self.port = 0
         self.lose_answers_to_commits = 0
+        self.freeze_after_prepare = False
         self.is_cut = False
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -49,6 +57,8 @@ class Wire:
                     committing.set()
                 there_writer.write(data)
                 await there_writer.drain()
+                if self.freeze_after_prepare and data.startswith(PARSE):
+                    await asyncio.Event().wait()
 
         async def to_client() -> None:
             while data := await there_reader.read(65536):

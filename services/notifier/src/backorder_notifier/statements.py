@@ -13,6 +13,7 @@ from backorder_notifier.telemetry import SQL_SECONDS, timed
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
 STATEMENT_SECONDS = 10
+TRANSACTION_SECONDS = 30
 COMMAND_SECONDS = 15  # the client gives up after the server should have
 BORROW_SECONDS = 20  # for a connection of the pool, and for giving it back
 
@@ -25,6 +26,7 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
         max_size=size,
         timeout=10,
         command_timeout=COMMAND_SECONDS,
+        connect=_connect,
         server_settings={
             "application_name": "backorder-notifier",
             "jit": "off",
@@ -35,6 +37,19 @@ async def open_pool(url: str, *, size: int) -> asyncpg.Pool:
         },
     )
     return pool
+
+
+async def _connect(*arguments: Any, **settings: Any) -> asyncpg.Connection:
+    """A connection whose transactions end by themselves, where the server can do that (from PostgreSQL 17 on).
+
+    A process that is frozen while it prepares a statement is not idle to the server, nor is its statement running: no
+    other limit would end its transaction, and what it has locked would stay so.
+    """
+    ending = settings["server_settings"] | {"transaction_timeout": f"{TRANSACTION_SECONDS}s"}
+    try:
+        return await asyncpg.connect(*arguments, **settings | {"server_settings": ending})
+    except asyncpg.UndefinedObjectError:
+        return await asyncpg.connect(*arguments, **settings)
 
 
 @asynccontextmanager
