@@ -77,9 +77,7 @@ def test_the_list_of_places_is_that_of_the_code() -> None:
     ("armed", "ends"),
     [
         ("store.before_commit=cancel", True),
-        ("relay.sent=cancel", True),
         ("assignment.placed=raise", False),
-        ("relay.acked=raise", False),
     ],
 )
 async def test_a_process_that_is_broken_goes_on_by_itself_or_ends_loudly(

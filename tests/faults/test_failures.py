@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -25,6 +25,7 @@ from backorder_allocator.loading import Context
 from backorder_allocator.probing import LIVE_SECONDS, Probes
 from backorder_allocator.publishing import Publisher
 from backorder_allocator.relay import Relay
+from backorder_allocator.watching import end_silent_sessions
 from tests.allocator.records import Partitions
 from tests.allocator.test_batches import NOW, assert_audit_is_clean, order, receipt, waiting
 from tests.conftest import Databases
@@ -319,3 +320,44 @@ async def test_a_process_is_alive_while_it_begins_and_not_once_nobody_polls(site
 
 async def never() -> Any:
     raise AssertionError("nothing is to be connected")
+
+
+async def in_the_middle_of_preparing(frozen: asyncpg.Connection) -> None:
+    """The driver asks the server to flush, and synchronizes only when it executes."""
+    await frozen.prepare("SELECT 'never executed'")
+
+
+async def in_the_middle_of_a_copy(frozen: asyncpg.Connection) -> None:
+    async def nothing_comes() -> AsyncIterator[bytes]:
+        began.set()
+        await asyncio.sleep(3600)
+        yield b""
+
+    began = asyncio.Event()
+    copying = asyncio.create_task(frozen.copy_to_table("alert_versions", source=nothing_comes()))
+    await began.wait()
+    copying.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+
+@pytest.mark.parametrize(
+    "freeze", [in_the_middle_of_preparing, in_the_middle_of_a_copy], ids=lambda each: each.__name__
+)
+async def test_a_process_that_freezes_where_no_time_limit_counts_holds_the_log_for_seconds_only(
+    site: Site, freeze: Callable[[asyncpg.Connection], Awaitable[None]]
+) -> None:
+    strict = SESSION | {"application_name": "backorder-allocator", "statement_timeout": "100"}
+    strict |= {"idle_in_transaction_session_timeout": "100"}
+    frozen = await asyncpg.connect(site.url, server_settings=strict)
+    await frozen.execute("BEGIN")
+    await frozen.execute("SELECT FROM log_head FOR UPDATE")
+    await freeze(frozen)
+
+    async def is_free() -> bool:
+        await end_silent_sessions(site.admin, 0.5)
+        return not await site.admin.fetch("SELECT FROM pg_locks WHERE pid = $1", frozen.get_server_pid())
+
+    await eventually(is_free, "what it held to be free")
+    async with site.intake() as intake:
+        assert await intake.take(lambda: site.batch)
+    assert await waiting(site.admin) == {"1": 1}
+    frozen.terminate()

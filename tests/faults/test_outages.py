@@ -13,7 +13,7 @@ from tests.faults.load import check_nothing_lost_or_doubled, load
 from tests.faults.test_lost_replies import through
 from tests.faults.test_members import publishing
 
-AWAY_SECONDS = 5.0
+AWAY_SECONDS = 4.0
 LINES_OF_A_PART = 4
 """When trouble begins, when it lasts, and what comes of what was in hand."""
 PARTS = ("input", "relay", "planner", "timers", "watch", "purging")

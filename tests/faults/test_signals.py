@@ -11,11 +11,9 @@ from time import monotonic
 
 import pytest
 
-from tests.e2e.messages import order, receipt
 from tests.e2e.processes import SCRIPTS, Service, clean_environment, eventually
 from tests.e2e.world import World
 from tests.faults.load import load
-from tests.faults.test_members import waits_for
 
 MOMENTS = int(os.environ.get("BACKORDER_SIGTERMS", "12"))
 """In the first three seconds of as many processes. BACKORDER_SIGTERMS=30 is one every 100 ms."""
@@ -54,16 +52,6 @@ def caught_by(pid: int) -> set[int]:
     status = Path(f"/proc/{pid}/status").read_text()
     mask = int(next(line for line in status.splitlines() if line.startswith("SigCgt:")).split()[1], 16)
     return {number for number in range(1, 65) if mask & 1 << (number - 1)}
-
-
-async def test_sigterm_while_the_database_answers_nothing_ends_it_in_time(world: World) -> None:
-    service = await world.allocator()
-    await world.tell(receipt("r", "MUG", 5))
-    async with world.database.transaction():
-        await world.database.execute("LOCK TABLE pools")
-        await world.publish(order("o", ("MUG", 1)))
-        await eventually(lambda: waits_for(world, "pools"), "a batch in hand")
-        await service.end()
 
 
 def test_sigterm_is_heard_before_anything_heavy_is_imported() -> None:

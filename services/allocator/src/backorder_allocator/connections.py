@@ -27,6 +27,8 @@ SESSION = {
     "jit": "off",
     "timezone": "UTC",
 }
+PREPARED_FOR_GOOD = {"max_cached_statement_lifetime": 0, "statement_cache_size": 500}
+"""Statements are few. By default each would be prepared again every 5 minutes, in the middle of a transaction."""
 COMMAND_TIMEOUT_SECONDS = 65.0
 CONNECT_TIMEOUT_SECONDS = 10.0
 STOP_SECONDS = 2.0
@@ -88,6 +90,7 @@ async def database_pool(settings: Settings) -> asyncpg.Pool:
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=CONNECT_TIMEOUT_SECONDS,
         server_settings={"application_name": "backorder-allocator", **SESSION},
+        **PREPARED_FOR_GOOD,
     )
     return made
 
@@ -99,6 +102,7 @@ async def own_connection(settings: Settings, part: str) -> asyncpg.Connection:
         command_timeout=COMMAND_TIMEOUT_SECONDS,
         timeout=CONNECT_TIMEOUT_SECONDS,
         server_settings={"application_name": f"backorder-allocator {part}", **SESSION},
+        **PREPARED_FOR_GOOD,
     )
     return made
 

@@ -44,6 +44,9 @@ TIMERS_FIRED = Counter("allocator_timers_fired_total", "Timers that did their wo
 TIMER_LATE_SECONDS = Histogram(
     "allocator_timer_late_seconds", "From when a timer was due until it was fired", buckets=(*FAST, 30, 60, 300, 3600)
 )
+SILENT_SESSIONS = Counter(
+    "allocator_silent_sessions_ended_total", "Sessions of frozen processes that held locks and were ended"
+)
 PART_FAILURES = Counter("allocator_part_failures_total", "Planning or timers tried again", ["part", "cause"])
 LAST_BATCH = Gauge("allocator_last_batch_timestamp_seconds", "When the last batch was committed")
 

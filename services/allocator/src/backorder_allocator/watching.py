@@ -22,6 +22,8 @@ log = telemetry.logger(__name__)
 
 EVERY_SECONDS = 3.0
 ASK_SECONDS = 10.0
+SILENT_SECONDS = 15.0
+"""A session waits so long for its client in the middle of a statement."""
 
 
 class Watch:
@@ -51,6 +53,7 @@ class Watch:
                 raise self.error
             await self.look(connection)
             await self.look_at_topics(connection)
+            await end_silent_sessions(connection, SILENT_SECONDS)
         except ConfigurationError as error:
             if isinstance(error, LostCommitsError):
                 telemetry.LOST_COMMITS.inc()
@@ -88,6 +91,13 @@ class Watch:
                     f"topic {row['topic']} was deleted and made again while it was read. Start again: the checks at "
                     "start say what is to be decided"
                 )
+
+
+async def end_silent_sessions(connection: asyncpg.Connection, seconds: float) -> None:
+    """Free what a frozen process holds where no time limit of the server does it. A live one just begins anew."""
+    for row in await run(connection, "end_silent_sessions", seconds):
+        telemetry.SILENT_SESSIONS.inc()
+        log.warning("ended the session of a process that stands still within its transaction", pid=row["pid"])
 
 
 async def topic_ids_of(subscriber: Any, prefix: str) -> Mapping[str, str]:
