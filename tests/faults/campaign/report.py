@@ -87,7 +87,7 @@ class Report:
             f"{self.records_sent:,} records sent ({self.records_in_doubt:,} in doubt and sent again),",
             f"{self.transactions:,} transactions, {self.events:,} events.",
             f"Snapshots audited: {by_service} ({self.snapshots_missed} times the database was away).",
-            f"Everything drained {self.drain_seconds} s after the last fault was mended (load {self.load_average:.0f}).",
+            f"Everything drained within {self.drain_seconds} s (load average {self.load_average:.0f}).",
             f"{self.mails.get('accepted', 0):,} mails accepted, {self.mails.get('doubled', 0)} of them a second copy.",
             f"Processes ended: {ended}; the slowest took {self.slowest_end_seconds} s after SIGTERM.",
         )
