@@ -43,7 +43,10 @@ OUTCOMES = {"applied", "duplicate", "ignored", "dead_letter"}
 PREFIX = "t."
 A_BATCH = 20
 
-pytestmark = pytest.mark.timeout(0 if EXAMPLES else 120)
+pytestmark = [
+    pytest.mark.timeout(0 if EXAMPLES else 120),
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
+]
 batches_of_records = st.lists(hostile_records(KINDS, bent=25), min_size=1, max_size=A_BATCH)
 
 
@@ -65,7 +68,7 @@ def as_read(hostile: HostileRecord, offset: int = 0) -> Record:
     return read(record, PREFIX)
 
 
-@hostile_settings(60, share=10)
+@hostile_settings(60, share=25)
 @given(batches_of_records)
 def test_what_can_be_read_is_decided_and_all_that_is_told_of_it_can_be_read(hostile: list[HostileRecord]) -> None:
     inputs = [each.read for each in map(as_read, hostile) if isinstance(each.read, Input)]
@@ -141,7 +144,7 @@ async def _pool(url: str) -> asyncpg.Pool:
     return pool
 
 
-@hostile_settings(40, share=100)
+@hostile_settings(30, share=300)
 @given(batches_of_records)
 def test_a_batch_of_hostile_records_is_applied_or_refused_and_the_books_agree(
     bench: Bench, hostile: list[HostileRecord]

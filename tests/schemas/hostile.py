@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from backorder_schemas import TOPICS
@@ -549,5 +549,6 @@ def hostile_settings(few: int, *, share: int = 1) -> settings:
         derandomize=not EXAMPLES,
         database=None,
         deadline=None,
+        phases=[Phase.generate] if os.environ.get("BACKORDER_NO_SHRINK") else [Phase.generate, Phase.shrink],
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )

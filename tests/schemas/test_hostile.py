@@ -23,7 +23,10 @@ from tests.schemas.test_codec_properties import REASONS, wrong_in
 LONGEST_DETAIL = 2_000
 MiB = 1024 * 1024
 
-pytestmark = pytest.mark.timeout(0 if EXAMPLES else 120)
+pytestmark = [
+    pytest.mark.timeout(0 if EXAMPLES else 120),
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),
+]
 
 
 def judge(record: HostileRecord) -> Decoded | DeadLetter:
@@ -38,7 +41,7 @@ def judge(record: HostileRecord) -> Decoded | DeadLetter:
     return result
 
 
-@hostile_settings(300)
+@hostile_settings(300, share=2)
 @given(hostile_records(tuple(MAKERS)))
 def test_a_hostile_record_is_read_or_refused_with_a_reason(record: HostileRecord) -> None:
     result = judge(record)

@@ -21,6 +21,7 @@ from backorder_notifier.items import Item
 from backorder_notifier.kinds import KINDS, Kind
 from backorder_notifier.rows import CursorPosition, KnownUpdate, NewUpdate, OrderRow, Partition, Record
 from backorder_notifier.telling import take_as_told
+from backorder_notifier.timing import storable
 from backorder_schemas import (
     AllocationReleased,
     AllocationRevoked,
@@ -119,7 +120,7 @@ def take(order: OrderInHand, item: Item, circumstances: Circumstances) -> None:
     ever_waited = order.dossier.ever_waited
     order.dossier = apply(order.dossier, message)
     if not ever_waited and order.dossier.ever_waited:
-        order.waited_at = message.occurred_at
+        order.waited_at = storable(message.occurred_at)
     if known is not None:
         if known.state == "told":
             _hear(order, message)
@@ -189,7 +190,7 @@ def _add(
             line_no=getattr(message, "line_no", None),
             kind=kind,
             caused_by=getattr(message, "caused_by", message.id),
-            occurred_at=message.occurred_at,
+            occurred_at=storable(message.occurred_at),
             recorded_at=item.record.recorded_at,
             event=message.model_dump_json(),
             traceparent=item.traceparent,

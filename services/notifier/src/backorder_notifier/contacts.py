@@ -13,6 +13,7 @@ from typing import assert_never
 from email_validator import EmailNotValidError, validate_email
 
 from backorder_notifier.kinds import Channel
+from backorder_notifier.timing import storable
 from backorder_schemas import ContactChanged, OrderPlaced
 
 
@@ -87,7 +88,7 @@ def contact_of(order: OrderPlaced, recorded_at: datetime, forgotten_at: datetime
         timezone=customer.timezone if kept and "timezone" in customer.model_fields_set else None,
         order_url=order.order_url,
         delivery=order.delivery,
-        placed_at=order.placed_at,
+        placed_at=storable(order.placed_at),
     )
 
 
@@ -107,7 +108,7 @@ def changed(customer: Customer, change: ContactChanged, recorded_at: datetime) -
     )
     if customer.forgotten_at is not None and recorded_at <= customer.forgotten_at:
         return after
-    at = change.occurred_at
+    at = storable(change.occurred_at)
     if change.email is not None:
         after = replace(after, email=change.email, email_at=at)
     if change.phone is not None:

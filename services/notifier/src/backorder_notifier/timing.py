@@ -7,7 +7,14 @@ from zoneinfo import ZoneInfo
 from backorder_notifier.policy import QuietHours
 
 _DAY = timedelta(days=1)
-_BEGINNING, _END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+# Beyond these, PostgreSQL's driver writes infinity and reads it back without a zone, which compares with nothing.
+_BEGINNING = datetime.min.replace(tzinfo=UTC) + timedelta(microseconds=1)
+_END = datetime.max.replace(tzinfo=UTC) - timedelta(microseconds=1)
+
+
+def storable(moment: datetime) -> datetime:
+    """The moment, or the nearest that can be stored: some senders write the first or last one for "not known"."""
+    return min(max(moment, _BEGINNING), _END)
 
 
 @lru_cache(maxsize=1000)  # names come from outside
@@ -57,7 +64,7 @@ def at_days_after(day: date, days: int, hour: time, zone: ZoneInfo) -> datetime 
 def later(moment: datetime, by: timedelta) -> datetime:
     """`moment` + `by`, or the end of the calendar on that side."""
     try:
-        return moment + by
+        return storable(moment + by)
     except OverflowError:
         return _END if by > timedelta(0) else _BEGINNING
 
