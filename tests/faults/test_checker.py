@@ -15,6 +15,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 import pytest_asyncio
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 from pydantic import SecretStr
 
 from backorder_allocator import audits, topic_audits
@@ -31,6 +33,7 @@ from tests.e2e.messages import OPENING, Message
 from tests.e2e.processes import SCRIPTS, clean_environment, command
 from tests.e2e.world import Read, World
 from tests.faults.checked import Checked, published_again
+from tests.faults.load import escalation_days, load
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,9 @@ class Checking:
     async def _checks_of(self, rule: str) -> dict[str, Check]:
         at = await head(self.database)
         published = Published(self.database, self.database, at, patience=0)
-        letters = DeadCopies(self.database, self.database, self.outputs.prefix, None)
-        worked = Worked(self.database, at.journal, None)
+        purged_before = await self.database.fetchval("SELECT failed_before FROM dead_letters_purged")
+        letters = DeadCopies(self.database, self.database, self.outputs.prefix, purged_before)
+        worked = Worked(self.database, at.journal, purged_before)
         parts = ((published, self.outputs), (letters, self.outputs), (worked, self.inputs))
         (part, topics), *_ = (each for each in parts if rule in {check.rule for check in each[0].checks})
         await part.walk(topics, await topics.extents())
@@ -75,13 +79,16 @@ class Checking:
             await transaction.rollback()
 
 
+def settings_of(world: World) -> Settings:
+    return Settings.model_construct(
+        database_url=SecretStr(world.database_url), kafka_bootstrap_servers=[world.kafka], topic_prefix=world.prefix
+    )
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def checking(shop_at_rest: Checked) -> AsyncIterator[Checking]:
     shop = shop_at_rest
-    world = shop.world
-    settings = Settings.model_construct(
-        database_url=SecretStr(world.database_url), kafka_bootstrap_servers=[world.kafka], topic_prefix=world.prefix
-    )
+    settings = settings_of(shop.world)
     async with AsyncExitStack() as stack:
         outputs = await stack.enter_async_context(walker(settings, (*OUTPUTS, DEAD_LETTERS), committed=False))
         inputs = await stack.enter_async_context(walker(settings, INPUTS, committed=True))
@@ -222,6 +229,34 @@ async def test_every_rule_of_topics_has_a_break_that_it_finds(checking: Checking
     assert {rule for _, rule in BREAKS.values()} | found_otherwise == checks.keys() - rules_of_tables
 
 
+# ── what is no violation ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_purged_letters_are_excused_as_far_as_a_purge_says_so(checking: Checking) -> None:
+    purge = "INSERT INTO dead_letters_purged (failed_before, letters, unresolved) VALUES ('{}', 5, 5)"
+    async with checking.changed("DELETE FROM dead_letters"):
+        await checking.database.execute(purge.format("2999-01-01Z"))
+        checks = await checking.checks_of(OUTCOME) | await checking.checks_of(LETTERS)
+        assert {rule: check.examples for rule, check in checks.items() if check.violations} == {}
+        assert checks[OUTCOME].excused == checks[LETTERS].excused == 5
+        await checking.database.execute("UPDATE dead_letters_purged SET failed_before = '2000-01-01Z'")
+        assert (await checking.checks_of(OUTCOME))[OUTCOME].violations == 5
+
+
+async def test_a_hole_that_somebody_accepted_is_excused_and_one_that_nobody_did_is_not(checking: Checking) -> None:
+    number = await checking.database.fetchval("SELECT max(number) FROM journal WHERE kind = 'batch'")
+    async with checking.changed(
+        f"""UPDATE journal SET kind = 'accepted', applied = 0, duplicates = 0, ignored = 0, dead_letters = 0,
+                               what = jsonb_build_object('finding', 'lost_messages', 'gone', what)
+            WHERE number = {number}"""
+    ):
+        checks = await checking.checks_of(COVERED)
+        assert not checks[COVERED].violations
+        assert checks[OUTCOME].excused
+    async with checking.changed(f"UPDATE journal SET what = '[]' WHERE number = {number}"):
+        assert (await checking.checks_of(COVERED))[COVERED].violations
+
+
 # ── what somebody wrote to the topics ────────────────────────────────────────────────────────────────────────────────
 
 
@@ -288,7 +323,11 @@ async def test_events_in_another_order_than_they_were_logged_in_are_found(checki
 
 
 async def test_a_violation_comes_with_the_chain_that_led_to_it(checking: Checking) -> None:
-    order_id = await checking.database.fetchval("SELECT min(order_id) FROM lines WHERE quantity_waiting > 0")
+    order_id = await checking.database.fetchval("""
+        SELECT min(order_id) FROM lines l
+        WHERE quantity_waiting > 0 AND NOT EXISTS (
+            SELECT FROM events e JOIN journal j USING (batch_id) WHERE e.key = l.order_id AND j.kind <> 'batch')
+    """)
     async with checking.changed(
         f"UPDATE lines SET quantity_waiting = 0, quantity_cancelled = quantity_ordered - quantity_allocated "
         f"WHERE order_id = '{order_id}' AND quantity_waiting > 0"
@@ -306,6 +345,42 @@ async def test_a_violation_comes_with_the_chain_that_led_to_it(checking: Checkin
         if each["topic"] == message["topic"] and each["partition"] == message["partition"]
     ]
     assert any(each["from"] <= message["offset"] < each["to"] for each in spans)
+
+
+# ── what is gone, and what is on its way ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_retention_took_away_is_excused(checking: Checking) -> None:
+    world = checking.shop.world
+    ends = await world.ends(("stock-alerts", "inbound-supply"))
+    for (topic, partition), end in ends.items():
+        place = TopicPartition(f"{world.prefix}{topic}", partition)
+        await world.admin.delete_records({place: RecordsToDelete(before_offset=end)})
+    checks = await checking.checks_of(PUBLISHED) | await checking.checks_of(COVERED)
+    broken = {rule: check.examples for rule, check in checks.items() if check.violations}
+    assert broken.keys() <= {EQUAL, IN_LOG}, "what other tests wrote to the topics"
+    assert checks[PUBLISHED].excused
+    assert checks[OUTCOME].excused
+    assert checks[COUNTED].excused
+
+
+async def test_while_everything_runs_and_is_killed_nothing_is_called_broken(world: World) -> None:
+    sent = load(400, seed=11)
+    found: list[Check] = []
+    settings = settings_of(world)
+    for part in sent.slices(3):
+        service = await world.allocator(batch=20, ALLOCATOR_COMPLETE_ESCALATES_AFTER_DAYS=escalation_days())
+        await world.publish(*part)
+        connection = await asyncpg.connect(world.database_url)
+        found += await topic_audits.audit(connection, settings)
+        await connection.close()
+        service.kill()
+        await world.forget_dead_members()
+    assert {check.rule: check.examples for check in found if check.violations} == {}
+    await world.allocator(ALLOCATOR_COMPLETE_ESCALATES_AFTER_DAYS=escalation_days())
+    await world.settled()
+    said = await world.ask("audit", "--topics")
+    assert said["clean"]
 
 
 # ── a long log ───────────────────────────────────────────────────────────────────────────────────────────────────────
