@@ -18,10 +18,12 @@ from backorder_notifier.fences import LostCommitsError, Memory
 from backorder_notifier.relay import LEASE_NAME, Relay
 from backorder_notifier.rows import CursorPosition
 from backorder_notifier.statements import open_pool
+from backorder_notifier.telemetry import REGISTRY
 from tests.notifier.messages import created, filled, placed
 from tests.notifier.smtp_script import ScriptedServer
-from tests.notifier.world import UNSAFE, Process, World, eventually, get
+from tests.notifier.world import Process, World, eventually, get
 
+FENCED_RELAYS = ("backorder_notifier_fenced_total", {"what": "relay"})
 HERE, ELSEWHERE = ("t.orders", 0), ("t.orders", 1)
 
 
@@ -104,8 +106,11 @@ async def test_commits_that_are_lost_under_a_running_process_end_it_and_are_told
     last = running.log.rpartition("backorder-notifier: ")[2]
     assert last.startswith(f"the database has lost commits: topic {world.prefix}")
     assert "was worked up to offset" in last
-    code, _, err = await world.command("run", UNSAFE)
-    assert (code, "order 2 version 1" in err, "--accept-restored-database" in err) == (2, True, True)
+    again = await world.start(ready=False)
+    async with asyncio.timeout(60):
+        assert await again.process.wait() == 2
+    assert "order 2 version 1" in again.log
+    assert "--accept-restored-database" in again.log
     await world.start("--accept-restored-database")
     await world.settled(2)
     assert sorted(Counter(mail["Message-ID"] for mail in script.accepted).values()) == [1, 2]
@@ -165,7 +170,9 @@ async def test_a_relay_that_publishes_while_another_has_taken_over_forgets_nothi
         relay.stop()
 
     monkeypatch.setattr(relay, "_publish", slowly)
+    before = REGISTRY.get_sample_value(*FENCED_RELAYS) or 0
     await relay.run()
+    assert REGISTRY.get_sample_value(*FENCED_RELAYS) == before + 1
     assert await connection.fetchval("SELECT count(*) FROM outbox") == 2  # who has the lease publishes them again
     status = await world.json("status")
     assert (status["relay"]["refused"], status["relay"]["epoch"]) == (1, 2)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from backorder_notifier.guards import GuardError, What
 from backorder_notifier.settings import read_settings
 from tests.notifier.messages import created, filled, placed
 from tests.notifier.smtp_script import ScriptedServer
-from tests.notifier.world import UNSAFE, Process, World, eventually
+from tests.notifier.world import Process, World, eventually
 
 
 @asynccontextmanager
@@ -46,11 +47,12 @@ async def ended(process: Process) -> str:
     return process.log.rpartition("backorder-notifier: ")[2]
 
 
-async def refused(world: World, *flags: str) -> list[str]:
+async def refused(world: World, *, unsafe: bool = True) -> list[str]:
     """The lines of a start that stops."""
-    code, _, err = await world.command("run", *flags)
-    assert code == 2, err
-    return [line for line in err.splitlines() if line.startswith("backorder-notifier: ")]
+    started = await world.start(ready=False, unsafe=unsafe)
+    async with asyncio.timeout(60):
+        assert await started.process.wait() == 2, started.log
+    return [line for line in started.log.splitlines() if line.startswith("backorder-notifier: ")]
 
 
 async def start_in_this_process(world: World, *what: What) -> None:
@@ -105,7 +107,7 @@ async def test_a_topic_made_again_ends_who_reads_it_and_is_read_from_its_beginni
         await world.send_raw("orders", b"k", b"no JSON either", partition=0)
         await world.send(placed("1"), created("1"))
     assert "deleted and made again" in await ended(running)
-    lines = await refused(world, UNSAFE)
+    lines = await refused(world)
     assert [topic in line and "--accept-recreated-topic" in line for topic, line in zip(topics, lines, strict=True)]
     with pytest.raises(GuardError):  # a flag for something else helps nothing
         await start_in_this_process(world, "lost_messages", "partition_count", "restored_database")
@@ -131,7 +133,7 @@ async def test_messages_that_are_gone_end_who_would_pass_over_them_and_are_named
         await world.send(*fills("1", 4))
         await admin.delete_records({TopicPartition(world.prefix + "backorders", number): RecordsToDelete(3)})
     assert "goes on at offset 3 where 1 was to be read" in await ended(running)
-    (line,) = await refused(world, UNSAFE)
+    (line,) = await refused(world)
     assert f"{world.prefix}backorders has lost messages that were not read (partition {number}: offsets 1 to 2)" in line
     assert "`run --accept-lost-messages`" in line
     await world.start("--accept-lost-messages", NOTIFIER_GAP_WAIT="PT1S")
@@ -145,7 +147,7 @@ async def test_another_number_of_partitions_is_a_persons_decision(world: World) 
     await start_in_this_process(world)
     async with admin_of(world) as admin:
         await admin.create_partitions({world.prefix + "customers": NewPartitions(4)})
-    (line,) = await refused(world, UNSAFE)
+    (line,) = await refused(world)
     assert f"topic {world.prefix}customers has 4 partitions, and had 3" in line
     assert "`run --accept-partition-count`" in line
     await start_in_this_process(world, "partition_count")
@@ -166,7 +168,7 @@ async def test_a_restored_database_is_found_out_by_what_is_published_and_goes_on
     await world.settled(2)
     assert await again.stop() == 0
     world.database = backup
-    (line,) = await refused(world, UNSAFE)
+    (line,) = await refused(world)
     assert "the database doesn't know what was published" in line
     assert "order 1 version 2" in line
     assert "`run --accept-restored-database` goes on from it in epoch 2" in line
@@ -191,7 +193,7 @@ async def test_a_database_that_may_lose_commits_is_refused_unless_somebody_lives
     name = world.database.rpartition("/")[2]
     await connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
     await connection.close()
-    (line,) = await refused(world)
+    (line,) = await refused(world, unsafe=False)
     assert "synchronous_commit off" in line
     assert "`run --accept-unsafe-durability` lives with that" in line
     for _ in range(2):
@@ -200,17 +202,22 @@ async def test_a_database_that_may_lose_commits_is_refused_unless_somebody_lives
     assert "synchronous_commit" in detail["off"]
 
 
-async def test_the_doctor_finds_what_a_start_would_stop_for_and_changes_nothing(world: World) -> None:
+async def test_the_doctor_finds_what_a_start_would_stop_for_and_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await start_in_this_process(world)
     async with admin_of(world) as admin:
         await admin.create_partitions({world.prefix + "catalog": NewPartitions(5)})
-    settings = read_settings(world.environment())
+    for name, value in world.environment().items():
+        monkeypatch.setenv(name, value)
+    settings = read_settings(os.environ)
     for _ in range(2):
         (found,) = [each for each in await doctor.examine(settings) if each.about == "start"]
         assert found.state == "wrong"
         assert "--accept-partition-count" in found.says
     await start_in_this_process(world, "partition_count")
-    assert [each.state for each in await doctor.examine(settings) if each.about == "start"] == ["fine"]
+    found_last = await doctor.examine(settings)
+    assert [each.state for each in found_last if each.about == "start"] == ["fine"], found_last
 
 
 async def test_who_starts_while_others_work_finds_nothing_wrong(world: World) -> None:

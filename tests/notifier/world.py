@@ -138,11 +138,18 @@ class World:
         finally:
             await admin.close()
 
-    async def start(self, *flags: str, ready: bool = True, **settings: str) -> Process:
+    async def start(self, *flags: str, ready: bool = True, unsafe: bool = True, **settings: str) -> Process:
+        """`run` with these flags, and with the one that the tests' database needs unless not `unsafe`."""
         log = self.folder / f"{self.prefix}{len(self.processes)}.log"
         with log.open("wb") as errors:
             process = await asyncio.create_subprocess_exec(
-                COMMAND, "run", UNSAFE, *flags, env=self.environment(**settings), stderr=errors, stdout=errors
+                COMMAND,
+                "run",
+                *([UNSAFE] if unsafe else []),
+                *flags,
+                env=self.environment(**settings),
+                stderr=errors,
+                stdout=errors,
             )
         self.processes.append(Process(process, log))
         if ready:

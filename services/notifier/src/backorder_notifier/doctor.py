@@ -91,7 +91,9 @@ def _server(server: reports.ServerRow) -> Iterator[Finding]:
     if server.is_a_copy:
         yield Finding(about, "wrong", "It is a read-only copy: NOTIFIER_DATABASE_URL should name the primary.")
     if not server.fsync or not server.full_page_writes:
-        yield Finding(about, "wrong", "fsync or full_page_writes is off: a power cut may lose what was told, or all; see `run`.")
+        yield Finding(
+            about, "wrong", "fsync or full_page_writes is off: a power cut may lose what was told, or all; see `run`."
+        )
     if server.synchronous_commit == "off":
         yield Finding(
             about,
