@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from tests.faults.campaign.effects import Watch, moved, that_match
 from tests.faults.campaign.faults import Ground, Kind, Lengths, Plan
 
-AFTERMATH_SECONDS = 12.0
-"""Its effect may come as late as this: a session of Kafka ends after ten."""
+AFTERMATH_SECONDS = 18.0
+"""Its effect may come as late as this: a session of Kafka ends after ten, and who is left has to join again."""
 MANY = 3
 """Faults at one time, at most."""
 WAITS_WHILE_DOWN = 0.6
