@@ -216,8 +216,7 @@ async def test_the_doctor_finds_what_a_start_would_stop_for_and_changes_nothing(
         assert found.state == "wrong"
         assert "--accept-partition-count" in found.says
     await start_in_this_process(world, "partition_count")
-    found_last = await doctor.examine(settings)
-    assert [each.state for each in found_last if each.about == "start"] == ["fine"], found_last
+    assert [each.state for each in await doctor.examine(settings) if each.about == "start"] == ["fine"]
 
 
 async def test_who_starts_while_others_work_finds_nothing_wrong(world: World) -> None:

@@ -143,12 +143,10 @@ async def _start(settings: Settings) -> list[Finding]:
         found = await accepting.examine(connection, settings.bootstrap_servers, settings.topic_prefix)
     finally:
         await connection.close(timeout=5)
-    if not found:
-        return [Finding("start", "fine", "Topics, positions and what was published are as this database knows them.")]
-    # The database's own settings are among its findings.
-    return [
-        Finding("start", "wrong", f"{guards.sentence(each)}.") for each in found if each.what != "unsafe_durability"
-    ]
+    # The database's own settings are among its own findings.
+    if stops := [each for each in found if each.what != "unsafe_durability"]:
+        return [Finding("start", "wrong", f"{guards.sentence(each)}.") for each in stops]
+    return [Finding("start", "fine", "Topics, positions and what was published are as this database knows them.")]
 
 
 async def _mail(settings: Settings) -> list[Finding]:
