@@ -18,8 +18,6 @@ TOPIC: Final = "notifier.dlq"
 _PLACE: Final = ("dlq.topic", "dlq.partition", "dlq.offset")
 _OURS: Final = frozenset({*_PLACE, "dlq.reason", "dlq.detail", "dlq.failed_at", "dlq.left_out"})
 """Headers that say why a record is here; where the original had one of these names, ours stands in its place."""
-_MAY_NOT_FIT: Final = 1_900_000
-"""Bytes from which on a letter may be too large for the topic, which the log says then."""
 
 
 class _Origin(NamedTuple):
@@ -68,7 +66,7 @@ class DeadCopies:
         letter = row["dead_letter_id"]
         if letter in self.seen:
             self.complete.found(None)
-        elif row["is_erased"] or row["bytes"] > _MAY_NOT_FIT or self.may_be_gone(row["failed_at"]):
+        elif row["is_erased"] or self.may_be_gone(row["failed_at"]):
             self.complete.excused += 1
         else:
             origin = f"{row['full_topic']}-{row['partition']} offset {row['record_offset']}"
