@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -60,6 +60,8 @@ class Site:
     admin: asyncpg.Connection
     partitions: Partitions
     batch: list[Record]
+    roles: list[str] = field(default_factory=list)
+    """Made for the test; dropped at its end."""
 
     @asynccontextmanager
     async def intake(self, url: str | None = None, **session: str) -> AsyncIterator[Intake]:
@@ -89,7 +91,11 @@ async def site(postgres: Databases, migrated: str) -> AsyncIterator[Site]:
     partitions = Partitions()
     await store.add_cursors(admin, [("orders", 0), ("stock-received", 0)])
     await batches.work(admin, partitions.records([receipt("r", 1)]), Context(), NOW)
-    yield Site(url, admin, partitions, partitions.records([order("1", 2)]))
+    made = Site(url, admin, partitions, partitions.records([order("1", 2)]))
+    yield made
+    for role in made.roles:
+        await admin.execute(f"DROP OWNED BY {role}")
+        await admin.execute(f"DROP ROLE {role}")
     await admin.close()
 
 
@@ -145,6 +151,7 @@ async def no_connection_left(site: Site) -> AsyncIterator[dict[str, str]]:
     """An ordinary user who may have one, and has it."""
     user, password = f"limited_{secrets.token_hex(4)}", secrets.token_hex(8)
     await site.admin.execute(f"CREATE ROLE {user} LOGIN PASSWORD '{password}' CONNECTION LIMIT 1")
+    site.roles.append(user)
     await site.admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}")
     await site.admin.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {user}")
     parts = urlsplit(site.url)
