@@ -9,8 +9,8 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 
 from backorder_allocator import app, cli
-from backorder_allocator.output import as_json
 from backorder_allocator.masking import masked
+from backorder_allocator.output import as_json
 from backorder_allocator.settings import load
 
 

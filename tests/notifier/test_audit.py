@@ -195,7 +195,7 @@ def test_a_loss_told_before_the_event_that_books_it_may_have_no_date() -> None:
 
 async def test_a_loss_is_counted_where_it_was_told_first(connection: asyncpg.Connection) -> None:
     shop = Shop(connection, POLICY)
-    cause = {"reason": "stock_lost", "quantity": 2, "caused_by": "a count"}
+    cause: dict[str, Any] = {"reason": "stock_lost", "quantity": 2, "caused_by": "a count"}
     for told_first in ("revoked", "created"):
         events = [
             revoked(told_first, version=2, **cause),

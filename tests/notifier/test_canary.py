@@ -126,7 +126,7 @@ async def test_no_address_phone_number_or_name_is_where_it_does_not_belong(
     world: World, script: ScriptedServer, templates: Path
 ) -> None:
     async with scripted_http() as gateway, scripted_http() as hook:
-        settings = {
+        settings: dict[str, Any] = {
             "NOTIFIER_LOG_LEVEL": "debug",
             "NOTIFIER_CHANNELS": "email,sms,webhook",
             "NOTIFIER_SMS_PROVIDER": "generic",

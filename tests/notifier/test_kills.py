@@ -55,7 +55,7 @@ async def test_two_notifiers_that_are_killed_again_and_again_tell_everything_onc
     )
 
     async def start(place: str | None) -> Any:
-        armed = {"BACKORDER_FAIL_POINT": place} if place else {}
+        armed: dict[str, Any] = {"BACKORDER_FAIL_POINT": place} if place else {}
         return await world.start(ready=False, NOTIFIER_LEASE="PT4S", NOTIFIER_SMTP_TIMEOUT="PT2S",
                                  NOTIFIER_DEBOUNCE=dates_too, NOTIFIER_DAILY_CAP="1000", **armed)  # fmt: skip
 
