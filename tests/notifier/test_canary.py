@@ -33,8 +33,8 @@ ONCE = {
 }
 OF_DEAD_LETTERS = f"{LOCAL}-letter@{DOMAIN}.example"
 NO_CONTACT = {
-    "attempts", "audit_runs", "availability", "cursors", "deliveries", "identity", "interventions", "leases", "messages",
-    "outbox", "parked", "products", "providers", "topics_seen", "updates", "upgrades", "versions",
+    "attempts", "audit_runs", "availability", "cursors", "deliveries", "identity", "interventions", "leases",
+    "messages", "outbox", "parked", "products", "providers", "topics_seen", "updates", "upgrades", "versions",
 }  # fmt: skip
 """Tables that no address, phone number or name may ever be in."""
 
