@@ -380,6 +380,28 @@ async def test_a_batch_that_takes_too_long_is_cut_until_it_does_not(
         assert reader.is_ready()
 
 
+async def test_what_failed_before_its_partition_went_to_another_is_not_held_against_it(
+    world: World, connection: asyncpg.Connection
+) -> None:
+    """With nothing more to read it would not be ready for ever."""
+    await world.send_raw("orders", b"k", b"{}", partition=0)
+    async with reading_by_hand(world) as (reader, consumer, poll):
+        consumer.assign([TopicPartition(f"{world.prefix}orders", 0)])
+        await reader.on_partitions_assigned(consumer.assignment())
+        assert reader.is_ready()
+        await connection.execute("ALTER TABLE dead_letters RENAME TO away")
+
+        async def failed() -> bool:
+            await poll()
+            return not reader.is_ready()
+
+        await eventually(failed)
+        await reader.on_partitions_revoked(consumer.assignment())
+        consumer.assign([TopicPartition(f"{world.prefix}orders", 1)])
+        await reader.on_partitions_assigned(consumer.assignment())
+        assert reader.is_ready()
+
+
 async def test_partitions_that_nobody_placed_are_placed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was to do it was cut off: they would be read from anywhere, or not at all."""
     monkeypatch.setattr(reading, "_PLACE_SECONDS", 0.5)

@@ -65,6 +65,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self.ended_by: NotifierError | None = None
         self._placing: asyncio.Task[None] | None = None
         self._failures = 0
+        self._failed_at = 0.0
         self._place_failures = 0
         self._left_alone_since: float | None = None
         # Whether all that the library took was worked, or will be read again.
@@ -102,6 +103,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             async with self._busy:
                 self._placed.clear()
                 self._memory.let_go()
+                self._failures = 0  # what failed is another's to do, or comes again
                 self._unreadable.clear()  # they are paused no more
                 UNREADABLE.clear()
         finally:
@@ -314,6 +316,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
         """Again after a while: the world may be ready then. A bug stops reading, loudly, until it is mended."""
         self._failures += 1
+        self._failed_at = time.monotonic()
         is_bug = not is_not_ready(error)
         BATCHES.labels("bug" if is_bug else "not_ready").inc()
         complain(log, "batch_failed", self._failures, error, **_where(records))
@@ -378,7 +381,9 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     def is_ready(self) -> bool:
         """Reading, or a member without partitions. Not while batches fail, cursors are unknown or one is stuck."""
         consumer = self.consumer()
-        if consumer is None or self._failures or self._unreadable:
+        # Not for ever: what failed once may have been done by another meanwhile, and nothing more come.
+        fails = self._failures and time.monotonic() - self._failed_at < _STALE_SECONDS
+        if consumer is None or fails or self._unreadable:
             return False
         placed: bool = consumer.assignment() <= self._placed
         return placed
