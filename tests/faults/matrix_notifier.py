@@ -131,7 +131,12 @@ class NotifierScene:
         assert verdicts == dict.fromkeys(self.events, "told") | dict.fromkeys(too_late, "not_told"), verdicts
         sent = [row for row in await self.world.deliveries() if row.state == "sent"]
         told = Counter(event for row in sent for event in row.about)
-        assert told == dict.fromkeys(self.events, 1), told
+        assert told.keys() == self.events
+        # What a frozen process had handed over is told again by what replaced it, since nobody knows that it arrived;
+        # when the process wakes up and says so, both were sent.
+        twice = {event for event, times in told.items() if times > 1}
+        assert len(twice) <= (2 * IN_FLIGHT if "stop" in self.deeds else 0), twice
+        assert max(told.values()) <= 2, told
         await self.mails_are_as_they_should_be()
         await self.outcomes_are_published(told)
         assert await self.database.fetchval("SELECT count(*) FROM dead_letters") == self.part
