@@ -41,6 +41,8 @@ LINES_AT_FIRST, LINES_A_MINUTE = 20, 6
 DRAIN_SECONDS = 3600.0
 BEGIN_SECONDS = 180.0
 SETTLES = {"quiet": "PT0.5S", "at_most": "PT2S"}
+IN_FLIGHT = 4
+"""NOTIFIER_SEND_CONCURRENCY, of all processes together."""
 LINE_EVENTS = frozenset({"BackorderCreated", "BackorderFilled", "BackorderCancelled", "BackorderRejected"})
 
 
@@ -282,13 +284,17 @@ async def everybody_was_told_once(scene: Scene) -> None:
     async with connected(scene.notifier_url) as connection:
         states: Mapping[str, str] = dict(await connection.fetch("SELECT event_id, state FROM updates"))
         about = await connection.fetch(
-            "SELECT about FROM messages JOIN deliveries USING (message_id) WHERE deliveries.state = 'sent'"
+            "SELECT about, messages.order_id FROM messages JOIN deliveries USING (message_id) WHERE state = 'sent'"
         )
         mails = await connection.fetch("SELECT delivery_id, state FROM deliveries")
     assert not happened - states.keys(), f"{len(happened - states.keys())} events are nowhere"
     assert "pending" not in states.values()
     told = Counter(event for row in about for event in row["about"])
-    assert told.total() == len(told), "told by two messages"
+    # A mail that was on its way when the database went away is told again, once its sender's time is over; that it
+    # did arrive is noted all the same.
+    again = {row["order_id"] for row in about if any(told[event] > 1 for event in row["about"])}
+    assert max(told.values(), default=0) <= 2, told.most_common(3)
+    assert len(again) <= IN_FLIGHT, again
     assert {event for event, state in states.items() if state == "told"} == told.keys()
     known = {f"<{row['delivery_id']}@example.org>": row["state"] for row in mails}
     went = scene.mails.taken

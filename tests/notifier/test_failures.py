@@ -234,8 +234,11 @@ async def test_a_process_that_is_frozen_while_it_prepares_a_statement_holds_no_l
         work = asyncio.create_task(freezes())
 
         async def is_frozen() -> bool:
-            return await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientRead'"
-                                             " AND state = 'active' AND datname = current_database()") == 1  # fmt: skip
+            found = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event = 'ClientRead' AND state = 'active' AND datname = current_database()"
+            )
+            return bool(found)
 
         await eventually(is_frozen)
         await connection.fetch("SELECT FROM orders FOR UPDATE", timeout=10)
@@ -373,7 +376,7 @@ async def test_a_batch_that_takes_too_long_is_cut_until_it_does_not(
 
         async def all_taken() -> bool:
             await poll()
-            return await connection.fetchval("SELECT count(*) FROM orders") == 40
+            return bool(await connection.fetchval("SELECT count(*) FROM orders") == 40)
 
         await eventually(all_taken)
         assert reader.is_ready()

@@ -11,13 +11,16 @@ import asyncpg
 import pytest
 
 from backorder_notifier import statements, store, teller, told_store
+from backorder_notifier.audits import audit
 from backorder_notifier.channel import Answer
+from backorder_notifier.delivering import Limits, Provider, claim
 from backorder_notifier.news import Verdict
 from backorder_notifier.policy import Policy
+from backorder_notifier.settling import settle
 from backorder_notifier.teller import tell_due
 from backorder_notifier.telling import compose
 from tests.notifier.messages import NOON, cancelled, contact_changed, created, filled, line, moved, placed
-from tests.notifier.shop import Shop
+from tests.notifier.shop import PATIENCE, Shop
 
 TWO_LINES = (line(1), line(2, sku="CASE-X"))
 DAY = timedelta(days=1)
@@ -149,6 +152,22 @@ async def test_a_message_in_doubt_is_replaced_by_another_that_says_how_things_st
     assert doubtful.delivery_id != certain.delivery_id
     assert [each.content.lines[0].expected for each in (doubtful, certain)] == [first, second]
     assert (await shop.verdicts())["v2"] == ("superseded", "backorder_created")
+
+
+async def test_a_message_that_is_taken_back_from_a_sender_that_was_cut_off_is_in_doubt(shop: Shop) -> None:
+    """It may have been accepted, and then two messages told the same: the audit knows why."""
+    await shop.comes(placed(), created())
+    await shop.decides()
+    provider = Provider(shop.senders["email"], Limits(), PATIENCE)
+    claimed = await claim(shop.connection, "email", provider, shop.now, 1)
+    await shop.comes(filled())
+    await shop.decides(after=2 * PATIENCE.lease)
+    (row,) = claimed.rows
+    assert await settle(shop.connection, row, Answer("sent"), PATIENCE, tried_at=shop.now, now=shop.now) == "accepted"
+    await shop.sends()
+    assert [message["about"] for message in await shop.messages()] == [["1001/v1"], ["1001/v1", "1001/v2"]]
+    assert await shop.deliveries() == [("email", "sent", None), ("email", "sent", None)]
+    assert [check.rule for check in await audit(shop.connection, shop.policy) if check.violations] == []
 
 
 async def test_the_same_decision_again_is_the_same_message_and_keeps_its_tries(shop: Shop) -> None:

@@ -46,10 +46,12 @@ async def _connect(*arguments: Any, **settings: Any) -> asyncpg.Connection:
     other limit would end its transaction, and what it has locked would stay so.
     """
     ending = settings["server_settings"] | {"transaction_timeout": f"{TRANSACTION_SECONDS}s"}
+    made: asyncpg.Connection
     try:
-        return await asyncpg.connect(*arguments, **settings | {"server_settings": ending})
+        made = await asyncpg.connect(*arguments, **settings | {"server_settings": ending})
     except asyncpg.UndefinedObjectError:
-        return await asyncpg.connect(*arguments, **settings)
+        made = await asyncpg.connect(*arguments, **settings)
+    return made
 
 
 @asynccontextmanager
