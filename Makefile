@@ -49,7 +49,7 @@ faults-long: setup-dev ## A campaign of an hour, then the other three
 	@$(MAKE) faults-matrix faults-outage faults-bugs
 
 hostile: setup-dev ## Hostile input to both services, at least so many records: make hostile EXAMPLES=100000
-	BACKORDER_HOSTILE=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest -s tests/schemas/test_hostile.py tests/allocator/test_hostile.py \
+	BACKORDER_HOSTILE=$(or $(EXAMPLES),100000) $(BIN)/python -m pytest tests/schemas/test_hostile.py tests/allocator/test_hostile.py \
 		tests/allocator/test_hostile_sums.py tests/notifier/test_hostile_input.py
 
 month: setup-dev ## A month of real purchases on a fast clock: every message compared with what happened

@@ -9,6 +9,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -406,6 +407,11 @@ def hostile_records(draw: st.DrawFn, kinds: Sequence[str], bent: int = 50) -> Ho
     )
 
 
+def _misfit(draw: Draw) -> Any:
+    # A copy: what is bent next may be in it, and no example may depend on the one before.
+    return deepcopy(draw(_from(MISFITS)))
+
+
 def bend_tree(draw: Draw, tree: Any, bend: str) -> Any:
     """The same with one thing wrong somewhere."""
     places = list(places_in(tree))
@@ -414,15 +420,15 @@ def bend_tree(draw: Draw, tree: Any, bend: str) -> Any:
     holder, name = places[draw(st.integers(0, len(places) - 1))]
     match bend:
         case "replace":
-            holder[name] = draw(_from(MISFITS))
+            holder[name] = _misfit(draw)
         case "drop":
             del holder[name]
         case "add":
             if isinstance(holder, dict):
-                holder[draw(_from(UNKNOWN_KEYS))] = draw(_from(MISFITS))
+                holder[draw(_from(UNKNOWN_KEYS))] = _misfit(draw)
         case "twice":
             if isinstance(holder, dict):
-                again = Pairs([*holder.items(), (name, draw(_from(MISFITS)))])
+                again = Pairs([*holder.items(), (name, _misfit(draw))])
                 return again if holder is tree else replaced(tree, holder, again)
         case "rename":
             if isinstance(holder, dict):
