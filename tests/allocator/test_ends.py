@@ -1,17 +1,17 @@
 """Where a command or the service ends: its exit code, and an answer that can be read whatever it shows."""
 
-import asyncio
 import json
-import os
 import signal
+import socket
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
-from backorder_allocator import app, cli
+from backorder_allocator import cli
 from backorder_allocator.masking import masked
 from backorder_allocator.output import as_json
-from backorder_allocator.settings import load
+from tests.e2e.processes import start
 
 
 def test_a_dead_letter_with_half_a_surrogate_pair_or_nan_is_shown_as_json(
@@ -35,13 +35,20 @@ def test_kafka_that_goes_away_during_a_command_is_exit_3(
     assert "Kafka is not reachable" in capsys.readouterr().err
 
 
-async def test_sigterm_while_the_service_waits_for_kafka_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALLOCATOR_DATABASE_URL", "postgresql://127.0.0.1:1/x")
-    monkeypatch.setenv("ALLOCATOR_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
-    monkeypatch.setenv("ALLOCATOR_START_TIMEOUT_SECONDS", "600")
-    running = asyncio.create_task(app.run(load()))
-    async with asyncio.timeout(10):
-        while signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # noqa: ASYNC110 - nothing tells of it
-            await asyncio.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-        await running
+async def test_sigterm_while_the_service_waits_for_kafka_ends_it_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(60)
+        settings = {
+            "ALLOCATOR_DATABASE_URL": "postgresql://127.0.0.1:1/x",
+            "ALLOCATOR_KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{silent.getsockname()[1]}",
+            "ALLOCATOR_START_TIMEOUT_SECONDS": "600",
+        }
+        service = start("backorder-allocator", "waiting", settings, tmp_path)
+        try:
+            # Takes the connection and says nothing.
+            with silent.accept()[0]:
+                service.signal(signal.SIGTERM)
+                assert await service.ended() == 0, service.explain()
+        finally:
+            service.kill()
+    assert "ended before it could begin" in service.said()
