@@ -94,8 +94,8 @@ def nothing_ends_the_tests_as_if_all_were_well() -> Iterator[None]:
     """The services end their process for good when they took too long to stop: not with 0, where that is a test's."""
     ours, end = os.getpid(), os._exit
 
-    def ends(code: int) -> NoReturn:
-        end(code or 70 if os.getpid() == ours else code)
+    def ends(status: int) -> NoReturn:
+        end(status or 70 if os.getpid() == ours else status)
 
     os._exit = ends
     yield
