@@ -41,7 +41,7 @@ def judge(record: HostileRecord) -> Decoded | DeadLetter:
     return result
 
 
-@hostile_settings(300, share=2)
+@hostile_settings(300)
 @given(hostile_records(tuple(MAKERS)))
 def test_a_hostile_record_is_read_or_refused_with_a_reason(record: HostileRecord) -> None:
     result = judge(record)
