@@ -65,7 +65,7 @@ async def test_a_bug_at_every_place_once_loses_nothing_and_nobody_hears_twice(ma
     await service.end()
 
 
-CANCELLED_AT = ("assignment.placed", "intake.before_commit", "teller.before_commit", "sending.claimed", "relay.sent")
+CANCELLED_AT = ("assignment.placed", "intake.before_commit", "relay.sent")
 
 
 async def test_a_task_that_is_cancelled_ends_the_process_loudly(make_scene: MakeScene) -> None:

@@ -539,7 +539,7 @@ async def test_a_database_that_is_away_is_waited_for_with_few_words(world: World
             return (await answers(process, "readyz"))[0] == 503
 
         await eventually(says_so)
-        await asyncio.sleep(5)  # an outage, in which it tries again and again
+        await asyncio.sleep(3)  # an outage, in which it tries again and again
         status, body = await answers(process, "livez")
         assert status == 200, body
         said = process.log.count("\n") - lines_before
