@@ -58,7 +58,7 @@ class DeadCopies:
                 self.oldest = datetime.max.replace(tzinfo=UTC)
             async for records in walker.walk(place, extent.first, extent.end):
                 if is_cut:
-                    written = datetime.fromtimestamp(records[0].timestamp / 1000, UTC)
+                    written = datetime.fromtimestamp(min(max(records[0].timestamp, 0), 253_402_300_799_000) / 1000, UTC)
                     self.oldest, is_cut = max(written, self.oldest or written), False
                 await self.look_at(place, records)
         async for row in stream(self.snapshot, "audit_letters_published"):

@@ -10,6 +10,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from backorder_notifier.checks import Bits, Check
+from backorder_notifier.clock import moment_of
 from backorder_notifier.rows import Headers
 from backorder_notifier.statements import Connection, run
 from backorder_notifier.walking import Extent, Place, Walker
@@ -56,7 +57,7 @@ class DeadCopies:
                 self.oldest = datetime.max.replace(tzinfo=UTC)
             async for records in walker.walk(place, extent.first, extent.end):
                 if is_cut:
-                    written = datetime.fromtimestamp(records[0].timestamp / 1000, UTC)
+                    written = moment_of(records[0].timestamp)
                     self.oldest, is_cut = max(written, self.oldest or written), False
                 await self.look_at(place, records)
         for row in await run(self.snapshot, "audit_letters_published"):

@@ -5,7 +5,7 @@ What an event of an order leaves is its update, with what was decided about it; 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 
 from backorder_notifier.applying import may_have_update
 from backorder_notifier.checks import Check
+from backorder_notifier.clock import moment_of
 from backorder_notifier.dead_copies import are_headers_of, is_erased
 from backorder_notifier.items import VersionedEvent
 from backorder_notifier.statements import Connection, run
@@ -134,7 +135,7 @@ class Taken:
             self.traced.found(None)
             return
         if isinstance(message, DeadLetter):
-            recorded_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+            recorded_at = moment_of(record.timestamp)
             if self.purged_before is not None and recorded_at < self.purged_before:
                 self.traced.excused += 1
             else:
