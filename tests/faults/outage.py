@@ -29,7 +29,7 @@ from backorder_local.processes import port_or_free
 from tests.conftest import say
 from tests.e2e.messages import Message
 from tests.e2e.notifying import INPUTS, LEFT_TO_DO
-from tests.e2e.processes import Service, command, eventually, get
+from tests.e2e.processes import Service, command, eventually, get, get_text
 from tests.e2e.world import World, made_world
 from tests.faults.campaign.servers import Kafka, Postgres
 from tests.faults.load import Load, check_nothing_lost_or_doubled, escalation_days, load
@@ -245,6 +245,9 @@ async def play(scene: Scene, *, seconds: float, rate: float, each: int, around: 
     say("PostgreSQL is gone")
     await asyncio.sleep(seconds)  # it is time itself that passes here
     report.alive = await scene.probes()
+    for service in scene.services:
+        if report.alive[service.name][0] != 200:
+            say(f"{service.name} is not alive: {await asyncio.to_thread(get_text, f'{await service.address()}/livez')}")
     report.lines = {service.name: service.said().count("\n") - before[service.name] for service in scene.services}
     await scene.postgres.start()
     back = monotonic()

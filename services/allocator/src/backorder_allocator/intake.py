@@ -165,7 +165,8 @@ class Intake:
         Raises NotReadyError when the process ends meanwhile: then nothing more is read anyway.
         """
         while not self.stopping.is_set():
-            self.health.last_poll = monotonic()
+            # Alive: a restart would not bring the database back.
+            self.health.last_poll = self.health.last_attempt = monotonic()
             try:
                 async with self.pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
                     await store.add_cursors(connection, partitions)
