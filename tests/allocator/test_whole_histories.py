@@ -48,7 +48,7 @@ from tests.allocator.strategies import (
     whole_histories,
 )
 
-DEFAULT_EXAMPLES = 2000
+DEFAULT_EXAMPLES = 1000
 EXAMPLES = int(os.environ.get("BACKORDER_EXAMPLES", DEFAULT_EXAMPLES))
 HEAD_STARTS = HeadStartRules(
     by_segment=SEGMENT_HEAD_STARTS, by_value=tuple(ValueRule(*rule) for rule in VALUE_HEAD_STARTS)
