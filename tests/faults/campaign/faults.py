@@ -39,7 +39,6 @@ NOTICED = (
 )
 MEMBERS = (r"group/\w+ (lost|got)", r"lease changed hands", r"rebalances")
 STANDSTILL = (r"standstill/",)
-RECONNECTED = (r"/connections$", r"/server_was_away$")
 
 
 @dataclass
