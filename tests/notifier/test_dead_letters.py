@@ -375,7 +375,7 @@ async def test_the_service_itself_forgets_letters_by_age_and_writes_nobody_down(
     async with asyncpg.create_pool(database, min_size=0) as pool:
         nothing: Any = None
         day = timedelta(days=1)
-        house = housekeeping.House(pool, POLICY, day, 800 * day, 30 * day, nothing, nothing, nothing, nothing)
+        house = housekeeping.House(pool, POLICY, 800 * day, 30 * day, nothing, nothing, nothing, nothing)
         await housekeeping._purge(house, NOON + 29 * day)
         assert await connection.fetchval("SELECT count(*) FROM dead_letters") == 2
         await housekeeping._purge(house, NOON + 31 * day)

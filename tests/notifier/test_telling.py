@@ -364,10 +364,41 @@ def test_lost_stock_is_one_apology_with_the_units_counted_once(revoked_first: bo
     assert (said.created, said.lost, said.waiting, said.ready, said.expected) == (4, 4, 9, 6, day(25))
 
 
-def test_a_loss_whose_waiting_is_not_booked_yet_is_told_as_waiting_all_the_same() -> None:
+def test_a_loss_waits_for_the_event_that_books_it_and_is_one_message_with_its_date() -> None:
     story = told_of_a_date()
     story.hear(revoked(version=2, quantity=4, caused_by="count"))
+    story.wait(minutes=14)
+    assert story.verdict("1001/allocations/v2") == ("pending", "not_booked_yet")
+    assert len(story.messages) == 1
+    story.hear(lost(promised_at=day(28)))
+    story.wait(seconds=3)
+    assert story.kinds == ["backorder_created", "allocation_revoked"]
+    assert (story.line().lost, story.line().waiting, story.line().expected) == (4, 9, day(28))
+
+
+def test_a_loss_that_is_not_booked_yet_holds_no_other_news_up_nor_takes_their_message_back() -> None:
+    story = Story(line())
+    story.mail_is_down = True
+    story.hear(created(promised_at=day(20)))
+    story.wait(seconds=3)
+    story.hear(revoked(version=2, quantity=4, caused_by="count"))
     story.wait(minutes=1)
+    assert len({each.composed.message_id for each in story.messages}) == 1, "the same message goes on as it is"
+    story.mail_is_down = False
+    story.hear(filled(version=2, quantity=1, quantity_waiting=4))
+    story.wait(minutes=1)
+    assert story.kinds[-1] == "backorder_filled"
+    assert (story.line().filled, story.line().waiting) == (1, 4)
+    assert story.verdict("1001/allocations/v2") == ("pending", "not_booked_yet")
+
+
+UNBOOKED = Policy().gap_wait + timedelta(minutes=1)
+
+
+def test_a_loss_that_nobody_books_is_told_as_waiting_all_the_same() -> None:
+    story = told_of_a_date()
+    story.hear(revoked(version=2, quantity=4, caused_by="count"))
+    story.wait(seconds=UNBOOKED.total_seconds())
     said = story.line()
     assert (said.lost, said.waiting, said.ready) == (4, 9, 6)
     story.hear(lost(promised_at=day(20)))
@@ -379,7 +410,7 @@ def test_a_loss_whose_waiting_is_not_booked_yet_is_told_as_waiting_all_the_same(
 def test_a_loss_told_without_its_date_is_followed_by_the_date() -> None:
     story = told_of_a_date()
     story.hear(revoked(version=2, quantity=4, caused_by="count"))
-    story.wait(minutes=1)
+    story.wait(seconds=UNBOOKED.total_seconds())
     story.hear(lost(promised_at=day(28)))
     story.wait(minutes=1)
     assert story.kinds[-1] == "promise_changed"
@@ -389,7 +420,7 @@ def test_a_loss_told_without_its_date_is_followed_by_the_date() -> None:
 def test_a_loss_of_which_only_a_part_was_told_is_told_as_a_whole() -> None:
     story = told_of_a_date()
     story.hear(revoked(version=2, release_no=None, quantity=1, caused_by="count"))
-    story.wait(minutes=1)
+    story.wait(seconds=UNBOOKED.total_seconds())
     assert (story.line().lost, story.line().waiting) == (1, 6)
     story.hear(revoked(version=3, quantity=3, caused_by="count"), lost(promised_at=day(20)))
     story.wait(minutes=1)

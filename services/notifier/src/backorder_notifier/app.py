@@ -135,7 +135,7 @@ def _wire(settings: Settings, pool: asyncpg.Pool, clock: Clock) -> Parts:
     reader = Reader(prefix, pool, policy, committed, clock)
     keep = timedelta(days=settings.keep_days)
     keep_letters = timedelta(days=settings.dead_letters_keep_days)
-    house = House(pool, policy, settings.gap_wait, keep, keep_letters, committed, teller.poke, reader, clock)
+    house = House(pool, policy, keep, keep_letters, committed, teller.poke, reader, clock)
     return Parts(build_broker(servers, prefix, reader), reader, teller, sending, relay, house)
 
 

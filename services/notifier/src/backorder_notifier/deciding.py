@@ -14,12 +14,14 @@ from backorder_notifier.policy import Policy
 from backorder_notifier.reasons import Reason
 from backorder_notifier.stating import Happened, InStock, Titles, move, standings, state, told_after
 from backorder_notifier.timers import Timer, decided, is_over
-from backorder_notifier.timing import after_quiet_hours, local_day, next_morning
-from backorder_schemas import BackorderCreated, BackorderFilled, PromiseChanged
+from backorder_notifier.timing import after_quiet_hours, later, local_day, next_morning
+from backorder_schemas import AllocationRevoked, BackorderCreated, BackorderFilled, PromiseChanged
 
 NAMESPACE: Final = UUID("0d5b0a52-9f5e-4c52-8b63-5f1d3b6a7c11")
 MOST_ABOUT: Final = 1_000
 """Ids that an output may name."""
+
+NOT_BOOKED_YET: Final = Verdict("pending", "not_booked_yet")
 
 MUST_KNOW: Final[frozenset[Kind]] = frozenset({"backorder_rejected", "backorder_cancelled"})
 """What is told however late, even of an order that is over: units that never come."""
@@ -40,6 +42,7 @@ class Desk:
         self.zone = zone
         self.now = now
         self.pending = sorted(pending, key=lambda each: each.ordinal)
+        self.not_booked = self._not_booked()
         self.dossier = view.dossier
         self.news: list[Pending] = []
         self.dates: list[Pending] = []
@@ -68,6 +71,8 @@ class Desk:
             reason = self._why_not(each)
             if reason is not None:
                 self.verdicts[each.event_id] = Verdict("not_told", reason)
+            elif each.event_id in self.not_booked:
+                self.verdicts[each.event_id] = NOT_BOOKED_YET
             elif each.is_date or (self._is_told_loss(each) and not self._more_waits_than_told(each.line_no)):
                 self.dates.append(each)  # of a loss that was told before it was booked, its date may be news
             elif each.kind != "shipped" or self.dossier.ever_waited:
@@ -127,6 +132,18 @@ class Desk:
 
     def _is_told_loss(self, news: Pending) -> bool:
         return news.kind == "allocation_revoked" and (news.line_no, news.caused_by) in self.view.already_told
+
+    def _not_booked(self) -> dict[str, datetime]:
+        """Losses whose BackorderCreated, on another topic, has not come: by event, until when they wait for it."""
+        booked = {(each.line_no, each.caused_by) for each in self.pending if isinstance(each.event, BackorderCreated)}
+        return {
+            each.event_id: until
+            for each in self.pending
+            if isinstance(each.event, AllocationRevoked)
+            and each.kind == "allocation_revoked"
+            and (each.line_no, each.caused_by) not in booked | self.view.already_told
+            and (until := later(each.recorded_at, self.policy.gap_wait)) > self.now
+        }
 
     def _more_waits_than_told(self, line_no: int | None) -> bool:
         """Whether only some of the units were told, as others of the same loss came later."""

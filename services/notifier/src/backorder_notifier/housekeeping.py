@@ -44,7 +44,6 @@ class House:
 
     pool: asyncpg.Pool
     policy: Policy
-    gap_wait: timedelta
     keep: timedelta
     keep_letters: timedelta
     committed: Callable[[Report], None]
@@ -87,7 +86,7 @@ async def _purge(house: House, now: datetime) -> None:
 async def _once(house: House, now: datetime) -> None:
     async with borrowed(house.pool) as connection:
         await house.reader.compare(connection)
-        report = await give_up_waiting(connection, now, house.gap_wait, house.policy)
+        report = await give_up_waiting(connection, now, house.policy.gap_wait, house.policy)
         stale = await told_store.wake_stale_orders(connection, now, now - house.policy.stale_after, _STALE_AT_ONCE)
         waits = await store.backlog(connection)
     count_and_log(report)

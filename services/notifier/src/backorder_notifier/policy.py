@@ -49,6 +49,7 @@ class Policy:
         {"allocation_revoked", "backorder_rejected", "backorder_cancelled", "shipped", "backorder_created"}
     )
     stale_after: timedelta = timedelta(days=2)
+    gap_wait: timedelta = timedelta(minutes=15)  # for an event that has to come before another can be told
     start_at: datetime | None = None
 
     def debounce_of(self, kind: Kind) -> Debounce:

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     )
     daily_cap: Annotated[int, Field(ge=1, le=1000)] = POLICY.daily_cap
     stale_after: Duration = POLICY.stale_after
-    gap_wait: Duration = timedelta(minutes=15)
+    gap_wait: Duration = POLICY.gap_wait
 
     # Words.
     locale_default: Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}([_-][A-Za-z0-9]{2,8})*$")] = "en"
@@ -165,6 +165,7 @@ class Settings(BaseSettings):
             quiet_hours=self.quiet_hours,
             daily_cap=self.daily_cap,
             stale_after=self.stale_after,
+            gap_wait=self.gap_wait,
             start_at=self.start_at,
         )
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID, uuid5
 
-from backorder_notifier.deciding import Desk
+from backorder_notifier.deciding import NOT_BOOKED_YET, Desk
 from backorder_notifier.dossier import Dossier, Event, Told, ToldLine
 from backorder_notifier.kinds import Channel
 from backorder_notifier.news import Composed, Decision, Mark, OrderView, Pending, Timed, Verdict, due_at, is_due
@@ -97,10 +97,14 @@ def compose(
             desk.dates_alone()
     told = view.told if desk.message is None or not desk.message.due_at else desk.message.told
     rest = [each for each in pending if each.event_id not in desk.verdicts]
+    looks = [
+        desk.wait_until or look_at(desk.dossier, told, rest, view.timezone, policy),
+        *(desk.not_booked[event_id] for event_id, verdict in desk.verdicts.items() if verdict is NOT_BOOKED_YET),
+    ]
     return Decision(
         message=desk.message,
         verdicts=desk.verdicts,
         timers=tuple(desk.timed),
         dossier=desk.dossier,
-        tell_at=desk.wait_until or look_at(desk.dossier, told, rest, view.timezone, policy),
+        tell_at=min((each for each in looks if each is not None), default=None),
     )
