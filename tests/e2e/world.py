@@ -220,6 +220,12 @@ async def made_world(kafka: str, prefix: str, database_url: str, folder: Path) -
     await admin.create_topics(
         [NewTopic(name, topic.partitions, 1, topic_configs=topic.kafka_config()) for name, topic in names.items()]
     )
+
+    async def all_are_shown() -> bool:
+        return names.keys() <= set(await admin.list_topics())
+
+    # A broker shows a new topic a little after it was made, and a service that starts before that ends.
+    await eventually(all_are_shown, "the broker to show the topics")
     database = await asyncpg.connect(database_url)
     await producer.start()
     world = World(kafka, prefix, database_url, folder, producer, admin, database)
