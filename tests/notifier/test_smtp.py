@@ -1,6 +1,9 @@
 import asyncio
+import time
 from datetime import timedelta
+from typing import Any
 
+import aiosmtplib
 import pytest
 
 from backorder_notifier import smtp
@@ -29,6 +32,24 @@ async def test_a_connection_is_kept_for_the_next_mail(script: ScriptedServer) ->
     assert [await send(mail_server) for _ in range(3)] == [Answer("sent")] * 3
     assert script.connections == 1
     assert ".leading dot" in script.accepted[0].as_string().splitlines()
+    await mail_server.close()
+
+
+async def test_a_process_that_stood_still_longer_than_a_try_lasts_hands_nothing_over_when_it_wakes_up(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = aiosmtplib.SMTP.execute_command
+
+    async def frozen_at_data(client: aiosmtplib.SMTP, *arguments: Any, **more: Any) -> aiosmtplib.SMTPResponse:
+        answer = await asked(client, *arguments, **more)
+        if arguments == (b"DATA",):
+            time.sleep(1.1)  # noqa: ASYNC251  nothing of this process goes on, its timers neither
+        return answer
+
+    monkeypatch.setattr(aiosmtplib.SMTP, "execute_command", frozen_at_data)
+    mail_server = server(script)
+    assert await send(mail_server) == Answer("unreachable", "timeout")
+    assert not script.accepted
     await mail_server.close()
 
 

@@ -127,9 +127,12 @@ class MailServer:
         protocol = client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("connection lost")
-        if end.expired():  # the library's own timeouts may swallow its cancellation
+        now, until = asyncio.get_running_loop().time(), end.when()
+        # The library's own timeouts may swallow its cancellation; and of a process that stood still, tasks may go on
+        # before its timers do, when another process has sent this mail, or a newer one.
+        if end.expired() or until is None or now >= until:
             raise TimeoutError
-        end.reschedule(asyncio.get_running_loop().time() + self._answer_seconds)
+        end.reschedule(now + self._answer_seconds)
         letter.handed_over = True
         protocol.write(_stuffed(letter.mail))
         taken = await protocol.read_response(timeout=self._answer_seconds)
