@@ -16,8 +16,8 @@ demo: setup ## Replay real purchases through the whole system. make demo ARGS="-
 run: setup ## The whole stack without data, until Ctrl-C
 	@$(BIN)/backorder up $(ARGS)
 
-test: setup-dev ## All tests, on a real Kafka, PostgreSQL and mail server
-	$(BIN)/python -m pytest $(ARGS)
+test: setup-dev ## All tests, on real servers, two files at a time. make test ARGS="-n 0 -k promises" for some, one by one
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup-dev ## Lint, types, import contracts, schema compatibility
 	$(BIN)/ruff check .

@@ -207,7 +207,7 @@ async def test_a_loss_is_counted_where_it_was_told_first(connection: asyncpg.Con
         await shop.comes(released(told_first))
         for each in events if told_first == "revoked" else reversed(events):
             await shop.comes(each)
-            await shop.decides(after=timedelta(seconds=10))
+            await shop.decides(after=POLICY.gap_wait)
             await shop.sends()
     assert await connection.fetchval("SELECT count(*) FROM messages") == 3, "the date is told after the loss"
     checks = {check.rule: check for check in await audit(connection, POLICY)}
