@@ -67,7 +67,8 @@ async def about(postgres_url: str, seconds: float, quick: bool) -> str:
     return (
         f"`{command}` on {datetime.now(UTC):%Y-%m-%d}, commit {commit()}, {seconds / 60:.0f} minutes."
         f" Machine: {cpu_name()}, {os.cpu_count()} cores, {platform.system()},"
-        f" load {os.getloadavg()[2]:.1f} over the last 15 minutes; Python {platform.python_version()}, {packages}; PostgreSQL {server[1]}"
+        f" load {os.getloadavg()[2]:.1f} over the last 15 minutes; Python {platform.python_version()}, {packages};"
+        f" PostgreSQL {server[1]}"
         f" ({', '.join(f'{name} {value}' for name, value in settings)}), Kafka 4.3 with acks=all on one broker."
         " Clients and servers share the cores. Medians of rounds; a ratio is the median of those within each round."
     )
