@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 
 import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.partitioner import murmur2
 
 from backorder_allocator import log, relay, topics
 from backorder_allocator.connections import SESSION, admin, producer
@@ -121,7 +123,7 @@ async def test_a_position_moves_only_after_kafka_has_acknowledged(
 
     sender = Relay("first", settings.topic_prefix, partial(producer, settings))
     with monkeypatch.context() as patch:
-        patch.setattr(AIOKafkaProducer, "send", refused)
+        patch.setattr(AIOKafkaProducer, "send_batch", refused)
         with pytest.raises(NotReadyError):
             await sender.turn(connection)
     assert await connection.fetchval("SELECT seq FROM relay") == 0
@@ -147,6 +149,35 @@ async def test_a_log_longer_than_one_portion_is_published_to_its_end(
     assert turns == 5
     records = await published(settings, "backorders", 30)
     assert sorted(int(record.key) for record in records) == list(range(30))
+
+
+async def test_what_is_sent_keeps_the_order_of_its_keys_beyond_one_batch_and_goes_where_the_java_client_sends_it(
+    settings: Settings, relays: tuple[Relay, Relay]
+) -> None:
+    first, topic = relays[0], settings.topic_prefix + "backorders"
+    first.lease_ends = monotonic() + 60
+    keys = [f"order {number}" for number in range(20)]
+    values = [(key, f"{round_} {'x' * 9000}") for round_ in range(40) for key in keys]  # 7 MB: some batches a partition
+    await first.send([(topic, key.encode(), value.encode(), [("h", key.encode())]) for key, value in values])
+    records = await published(settings, "backorders", len(values))
+    assert {record.headers for record in records} == {(("h", key.encode()),) for key in keys}
+    assert {(record.key, record.partition) for record in records} == {
+        (key.encode(), (murmur2(key.encode()) & 0x7FFFFFFF) % 6) for key in keys
+    }
+    for key in keys:
+        assert [record.value for record in records if record.key == key.encode()] == [
+            value.encode() for of_key, value in values if of_key == key
+        ]
+
+
+async def test_records_without_key_or_value_are_sent_as_they_are(
+    settings: Settings, relays: tuple[Relay, Relay]
+) -> None:
+    first, topic = relays[0], settings.topic_prefix + "allocator.dlq"
+    first.lease_ends = monotonic() + 60
+    await first.send([(topic, None, None, []), (topic, None, b"v", []), (topic, b"k", None, [])])
+    records = await published(settings, "allocator.dlq", 3)
+    assert {(record.key, record.value) for record in records} == {(None, None), (None, b"v"), (b"k", None)}
 
 
 async def test_who_cannot_reach_kafka_lets_another_process_publish(

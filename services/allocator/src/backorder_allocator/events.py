@@ -1,10 +1,12 @@
 """From decision events to what is kept and published: versions, ids, and the bytes of the message."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID, uuid5
+from hashlib import sha1
+from typing import NamedTuple
+from uuid import UUID
 
+from asyncpg.pgproto import pgproto
 from pydantic_core import to_json
 
 from backorder_allocator.decision import Event
@@ -12,10 +14,10 @@ from backorder_schemas import cloudevent_headers
 
 SOURCE = "/backorder/allocator"
 NAMESPACE = UUID("6f3c2b1e-50f5-4d0a-9c43-7a5c1f6e2d18")
+_NAMESPACE = NAMESPACE.bytes
 
 
-@dataclass(frozen=True, slots=True)
-class SealedEvent:
+class SealedEvent(NamedTuple):
     """One row of the event log: `value` is the message exactly as it is published, on every attempt."""
 
     topic: str
@@ -33,8 +35,16 @@ class SealedEvent:
 
 
 def event_id(epoch: int, topic: str, key: str, version: int) -> UUID:
-    """The same for the same event on every attempt and after a replay."""
-    return uuid5(NAMESPACE, f"{epoch}\n{topic}\n{key}\n{version}")
+    """The same for the same event on every attempt and after a replay: its UUID of version 5 in our namespace.
+
+    Made by hand, and of the driver's own class, since every event needs one: a quarter of the time.
+    """
+    name = b"%b%d\n%b\n%b\n%d" % (_NAMESPACE, epoch, topic.encode(), key.encode(), version)
+    digest = bytearray(sha1(name, usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    identity: UUID = pgproto.UUID(bytes(digest))
+    return identity
 
 
 def alerts_per_sku(events: Iterable[Event]) -> dict[str, int]:
@@ -73,7 +83,7 @@ def seal(events: Iterable[Event], epoch: int, alert_versions: Mapping[str, int])
                 event.now,
                 event.caused_by,
                 event.traceparent,
-                message.model_dump_json(),
+                message.__pydantic_serializer__.to_json(message).decode(),
                 None if event.why is None else to_json(event.why).decode(),
             )
         )

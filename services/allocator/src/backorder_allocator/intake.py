@@ -140,11 +140,15 @@ class Intake:
         telemetry.BATCH_SECONDS.observe(perf_counter() - started)
         telemetry.BATCH_RECORDS.observe(len(records))
         # What was done before is dropped from the front of each partition: outcomes are those of the fresh records.
-        for record, outcome in zip(worked.records, worked.outcomes, strict=True):
-            telemetry.MESSAGES.labels(record.topic, outcome.kind).inc()
-            if outcome.kind == "dead_letter":
-                telemetry.DEAD_LETTERS.labels(record.topic, outcome.reason).inc()
-                self.refusals[record.topic, outcome.reason] += 1
+        done: Counter[tuple[str, str, str]] = Counter(
+            (record.topic, outcome.kind, outcome.reason)
+            for record, outcome in zip(worked.records, worked.outcomes, strict=True)
+        )
+        for (topic, kind, reason), count in done.items():
+            telemetry.MESSAGES.labels(topic, kind).inc(count)
+            if kind == "dead_letter":
+                telemetry.DEAD_LETTERS.labels(topic, reason).inc(count)
+                self.refusals[topic, reason] += count
         self.tell_refusals()
         if worked.journal is not None:
             log.debug("batch", records=len(records), events=worked.events, journal=worked.journal.number)

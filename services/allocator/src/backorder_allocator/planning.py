@@ -7,7 +7,7 @@ repeat it by `plan_once`: its time, its pools, in the state they were in, and ho
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -227,7 +227,7 @@ async def _append(
         cause = f"planner:{entry.number}"
         # `caused_by` stands before any field with a text of others, and quotes in those are escaped.
         name, numbered = f'"caused_by":"{UNNUMBERED}"', f'"caused_by":"{cause}"'
-        copied = [replace(each, caused_by=cause, value=each.value.replace(name, numbered, 1)) for each in events]
+        copied = [each._replace(caused_by=cause, value=each.value.replace(name, numbered, 1)) for each in events]
         await store.append_events(connection, batch_id, copied)
     reached("planner.before_commit")
     return entry

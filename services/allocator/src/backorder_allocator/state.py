@@ -5,7 +5,7 @@ many as there may be units to give, and says in `horizons` how far it read, so t
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
@@ -119,7 +119,20 @@ class Pool:
         )
 
     def copy(self) -> "Pool":
-        return replace(self)
+        return Pool(
+            self.key,
+            self.pool_id,
+            self.on_hand,
+            self.allocated,
+            self.waiting,
+            self.counted_at,
+            self.policy,
+            self.safety_stock,
+            self.over,
+            self.named,
+            self.low,
+            self.causes,
+        )
 
 
 @dataclass(slots=True)
@@ -153,7 +166,19 @@ class Supply:
         return Coming(self.key.supply_id, self.to_come, self.expected_at, overdue)
 
     def copy(self) -> "Supply":
-        return replace(self)
+        return Supply(
+            self.key,
+            self.revision,
+            self.pool,
+            self.quantity,
+            self.received,
+            self.expected_at,
+            self.first_expected_at,
+            self.supplier,
+            self.cancelled,
+            self.overdue,
+            self.fingerprint,
+        )
 
 
 @dataclass(slots=True)
@@ -185,7 +210,7 @@ class Line:
 
     @property
     def released(self) -> int:
-        return sum(units for _, units in self.releases)
+        return sum(units for _, units in self.releases) if self.releases else 0
 
     @property
     def held(self) -> int:
