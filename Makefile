@@ -55,8 +55,8 @@ hostile: setup-dev ## Hostile input to both services, at least so many records: 
 month: setup-dev ## A month of real purchases on a fast clock: every message compared with what happened
 	@$(BIN)/python -m tests.month $(ARGS)
 
-bench: setup-dev ## Orders per second, first consumed to last published
-	@$(BIN)/python -m tests.bench.throughput $(ARGS)
+bench: setup-dev ## How fast, how late, how flat, how large: every figure beside its reference. make bench ARGS="--quick --only 1,4"
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean: ## Remove the virtual environment and everything that was built
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

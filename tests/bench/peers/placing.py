@@ -12,7 +12,8 @@ from uuid import UUID
 import asyncpg
 
 from backorder_allocator.events import SOURCE, event_id
-from backorder_schemas import AllocationReleased, BackorderCreated, Encoded, OrderPlaced, ReleasedLine, encode
+from backorder_schemas import AllocationReleased, BackorderCreated, Encoded, OrderPlaced, ReleasedLine, decode, encode
+from backorder_schemas import Decoded as Read
 
 EPOCH = 1
 ADD_ORDER = """
@@ -142,6 +143,6 @@ def decided(order: OrderPlaced, taken: dict[int, int], now: datetime) -> list[De
 
 async def events_again(connection: asyncpg.Connection, order: OrderPlaced) -> list[Encoded]:
     """Of an order that comes again: whether its events were published nobody knows."""
-    kinds = {"AllocationReleased": AllocationReleased, "BackorderCreated": BackorderCreated}
     rows = await connection.fetch(EVENTS_OF_ORDER, order.order_id)
-    return [encode(kinds[row["type"]].model_validate_json(row["value"]), source=SOURCE) for row in rows]
+    found = [decode(row["topic"], order.order_id.encode(), row["value"].encode(), ()) for row in rows]
+    return [encode(each.message, source=SOURCE) for each in found if isinstance(each, Read)]
