@@ -165,9 +165,10 @@ async def _read(parts: Parts, health: Health, prefix: str) -> None:
     await started(parts.broker)
     health.started = True
     log.info("started", prefix=prefix)
-    # What lives now lives for long: the collector need not look at it again.
+    # What lives now lives for long, and what a batch makes goes with it: the collector need not look at either much.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
     await watch(parts.broker, parts.reader)
 
 
