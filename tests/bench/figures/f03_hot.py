@@ -3,6 +3,7 @@
 from statistics import median
 
 from tests.bench import latency, load
+from tests.bench.contestants import AS_SHIPPED
 from tests.bench.frame import Bench, Figure, Goal, Rounds, Table
 from tests.bench.latency import Due, milliseconds
 from tests.bench.runs import CLIENT, Run, allocate
@@ -57,7 +58,7 @@ async def latency_at(bench: Bench, rate: float, seconds: float) -> tuple[float, 
     number = int(rate * (WARM_SECONDS + seconds))
     orders = load.purchases(number, seed=7, hot=True)
     async with bench.world() as world:
-        allocator = await world.allocator()
+        allocator = await world.allocator(**AS_SHIPPED)
         await world.tell(*orders.stock)
         plan = [Due(at / rate, message) for at, message in enumerate(orders.orders)]
         run = await latency.measure(world, plan)

@@ -13,6 +13,7 @@ from typing import Any
 
 import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from backorder_schemas import TOPICS
 from tests.bench.peers import common
@@ -154,13 +155,30 @@ async def publish(
     while True:
         portion = await written.get()
         await room.acquire()
+        of_portion = messages.between(spec, portion.first, portion.last)
         sent = [
-            await producer.send(each.topic, each.value, each.key, partition=each.partition, headers=each.headers)
-            for each in messages.between(spec, portion.first, portion.last)
+            await producer.send_batch(batch, topic, partition=partition)
+            for (topic, partition), batch in batches_of(producer, of_portion)
         ]
         task = asyncio.ensure_future(acknowledged(sent, consumer, portion, room, progress))
         on_their_way.add(task)
         task.add_done_callback(on_their_way.discard)
+
+
+def batches_of(producer: AIOKafkaProducer, messages: Sequence[Message]) -> list[tuple[tuple[str, int], BatchBuilder]]:
+    """As the allocator sends: made at once, a third of the cost of what the client library's own way takes."""
+    batches: list[tuple[tuple[str, int], BatchBuilder]] = []
+    in_hand: dict[tuple[str, int], BatchBuilder] = {}
+    for each in messages:
+        to = each.topic, each.partition
+        batch = in_hand.get(to)
+        if batch is None or batch.append(key=each.key, value=each.value, timestamp=None, headers=each.headers) is None:
+            batch = in_hand[to] = producer.create_batch()
+            batches.append((to, batch))
+            batch.append(key=each.key, value=each.value, timestamp=None, headers=each.headers)
+    for _, batch in batches:
+        batch.close()
+    return batches
 
 
 async def acknowledged(
