@@ -106,7 +106,7 @@ class Pool:
 
     @property
     def available(self) -> int:
-        return max(0, self.unassigned)
+        return max(0, self.on_hand - self.allocated - self.safety_stock)
 
     def takes_preorders(self, now: datetime) -> bool:
         """Whether pre-order is on: units wait or are held until `release_at`."""
@@ -215,7 +215,8 @@ class Line:
     @property
     def held(self) -> int:
         """Units that are allocated and may not ship yet."""
-        return self.allocated - self.shipped - self.released
+        released = sum(units for _, units in self.releases) if self.releases else 0
+        return self.allocated - self.shipped - released
 
     def copy(self) -> "Line":
         return Line(

@@ -6,7 +6,7 @@ The defaults of the library lose data in several ways: what is not a default her
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -188,7 +188,7 @@ def read(record: ConsumerRecord, prefix: str) -> Record:
     """Decode one record; what can't be decoded carries its reason instead."""
     topic = record.topic.removeprefix(prefix)
     headers = tuple(record.headers)
-    at = EPOCH + timedelta(milliseconds=min(max(record.timestamp, 0), LAST_MILLISECOND))
+    at = moment(record.timestamp)
     decoded = decode(topic, record.key, record.value, headers)
     result: Input | DeadLetter
     if isinstance(decoded, DeadLetter):
@@ -200,6 +200,12 @@ def read(record: ConsumerRecord, prefix: str) -> Record:
     else:
         raise TypeError(f"{topic} carries {type(decoded.message).__name__}, which the allocator does not read")
     return Record(topic, record.partition, record.offset, at, record.key, record.value, headers, result)
+
+
+@lru_cache(maxsize=1024)
+def moment(timestamp: int) -> datetime:
+    """When Kafka took a record, from its milliseconds since 1970. Many come within one."""
+    return EPOCH + timedelta(milliseconds=min(max(timestamp, 0), LAST_MILLISECOND))
 
 
 async def commit_offsets(consumer: AIOKafkaConsumer, records: Sequence[ConsumerRecord]) -> None:

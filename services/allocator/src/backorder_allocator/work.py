@@ -90,6 +90,7 @@ class Work:
             if supply.pool is not None:
                 self.supplies.setdefault(supply.pool, {})[supply.key] = supply
         self.item: Input
+        self.cause = ""
         self.events: list[Event] = []
         self.orders: dict[str, Order] = {}
         self.pools: dict[PoolKey, Pool] = {}
@@ -97,6 +98,7 @@ class Work:
 
     def begin(self, item: Input) -> None:
         self.item = item
+        self.cause = item.cause
         self.events = []
         self.orders = {}
         self.pools = {}
@@ -361,24 +363,20 @@ class Work:
 
     def release(self, order: Order) -> None:
         """Let held units of an order ship if its delivery rule and their release dates allow it: once a message."""
-        waits = any(line.waiting for line in order.lines.values())
         holding = [line for _, line in sorted(order.lines.items()) if line.held]
         going = [line for line in holding if not self.is_preordered(line)]
-        stays = waits or len(going) < len(holding)
+        stays = len(going) < len(holding) or any(line.waiting for line in order.lines.values())
         if order.delivery == "complete" and not order.escalated and stays:
             self.watch_escalation(order)
             return
         for start in range(0, len(going), LINES_PER_RELEASE):
-            part = going[start : start + LINES_PER_RELEASE]
             order.release_no += 1
             lines = []
-            for line in part:
-                lines.append(
-                    ReleasedLine(
-                        line_no=line.line_no, sku=line.pool.sku, location=line.pool.location, quantity=line.held
-                    )
-                )
-                line.releases = (*line.releases, (order.release_no, line.held))
+            for line in going[start : start + LINES_PER_RELEASE]:
+                units = line.held
+                sku, location = line.pool
+                lines.append(ReleasedLine(line_no=line.line_no, sku=sku, location=location, quantity=units))
+                line.releases = (*line.releases, (order.release_no, units))
                 self.change_line(line)
             is_last = start + LINES_PER_RELEASE >= len(going)
             fields = {
@@ -450,7 +448,7 @@ class Work:
         self.events.append(self.event(kind, "stock-alerts", key.sku, about | fields))
 
     def event(self, kind: Decided, topic: Topic, key: str, fields: dict[str, Any]) -> Event:
-        return Event(kind, topic, key, fields, self.item.now, self.item.cause, self.item.traceparent)
+        return Event(kind, topic, key, fields, self.item.now, self.cause, self.item.traceparent)
 
 
 def again(same: bool, difference: str) -> Outcome:

@@ -263,7 +263,7 @@ def _line_values(line: Line) -> tuple[Any, ...]:
         line.rejected,
         line.shipped,
         line.released,
-        json.dumps(line.releases) if line.releases else "[]",
+        f"[{','.join([f'[{number},{units}]' for number, units in line.releases])}]",
         line.promised_at,
         line.first_promised_at,
         line.lead.at if line.lead else None,
