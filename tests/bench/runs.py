@@ -152,6 +152,7 @@ async def compete(
     *,
     made: Made | None = None,
     samples: Path | None = None,
+    workers: int = 1,
 ) -> Run:
     """A peer over a load: "naive", "careful", or "limit", which needs what an allocator `made` of the same loads."""
     if made is None:
@@ -163,6 +164,7 @@ async def compete(
         database_url=world.database_url,
         warm=len(warm.orders) if warm else 0,
         orders=len(load.orders),
+        workers=workers,
         rows_url=made.database_url if made else "",
         rows_prefix=made.prefix if made else "",
         rows_before=made.rows_before if made else (),

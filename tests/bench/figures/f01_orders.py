@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from time import perf_counter
+
+from aiokafka import AIOKafkaProducer
 
 from tests.bench import load
 from tests.bench.frame import Bench, Figure, Goal, Rounds, Table
@@ -16,11 +19,13 @@ ALLOCATOR = "allocator"
 HOW = (
     "One process of each, over orders of 1.75 lines of 2,000 SKUs, {waiting:.0%} of the lines wait. All orders are on"
     " the topic before the clock runs, which it does from when the process goes on to the last event that Kafka took;"
-    " {rounds}. *naive*: a message is a transaction, events are sent one by one, then the ack. *careful*:"
-    " batches of 100, row-wise SQL, events sent together. Both write stock, orders, lines and events, and nothing else."
+    " {rounds}. *naive*: a message is a transaction, events are sent one by one, then the ack; also with a consumer for"
+    " each of the 6 partitions, one message each at a time. *careful*: batches of 100, row-wise SQL, events sent"
+    " together. All of these write stock, orders, lines and events, and nothing else."
     " *limit*: the bytes consumed, the rows that the allocator wrote for the same orders by COPY, its events published."
 )
-SIZES = {ALLOCATOR: 40_000, "careful": 4_000, "naive": 600}
+PARALLEL = "naive, 6 at a time"
+SIZES = {ALLOCATOR: 40_000, "careful": 4_000, "naive": 600, PARALLEL: 1_200}
 QUICK_SIZES = {ALLOCATOR: 10_000, "careful": 800, "naive": 200}
 
 
@@ -39,7 +44,9 @@ async def measure(bench: Bench) -> Figure:
     if bench.quick:
         sampled = {name: each[-1] for name, each in runs.items()}
     else:
-        sampled = await a_round(bench, rounds, {name: size // 3 for name, size in sizes.items()}, sampled=True)
+        sampled = await a_round(
+            bench, rounds, {name: size // 3 for name, size in sizes.items() if name != PARALLEL}, sampled=True
+        )
     ours = runs[ALLOCATOR]
     return Figure(
         number=1,
@@ -47,7 +54,7 @@ async def measure(bench: Bench) -> Figure:
         how=HOW.format(waiting=load.WAITING, rounds=f"{rounds} rounds" if rounds > 1 else "one round"),
         tables=[contestants(runs, rates), budget(sampled, runs), statements(ours)],
         goals=goals(rates),
-        notes=notes(runs),
+        notes=[*notes(runs), await walls(bench)],
     )
 
 
@@ -67,11 +74,12 @@ async def a_round(bench: Bench, number: int, sizes: Mapping[str, int], *, sample
             limit = await compete(bench, beside, "limit", orders, warm, made=ours.made, samples=samples("limit"))
             found["limit"] = limit
     assert (limit.events, limit.waiting) == (ours.events, ours.waiting), "the limit wrote something else"
-    for name in ("careful", "naive"):
+    for name in list(sizes)[1:]:
         orders = load.purchases(sizes[name], seed=number)
         warm = load.purchases(sizes[name] // 5, seed=100 + number, prefix="w")
         async with bench.world() as world:
-            found[name] = await compete(bench, world, name, orders, warm, samples=samples(name))
+            peer, workers = ("naive", 6) if name == PARALLEL else (name, 1)
+            found[name] = await compete(bench, world, peer, orders, warm, samples=samples(name), workers=workers)
     return found
 
 
@@ -169,3 +177,21 @@ def notes(runs: Runs) -> list[str]:
             " aiokafka take counts where they are called; what sockets bring, as event loop."
         ),
     ]
+
+
+async def walls(bench: Bench) -> str:
+    """What nobody who waits for one thing at a time gets around."""
+    commits, sends = [], []
+    producer = AIOKafkaProducer(bootstrap_servers=bench.kafka, acks="all", enable_idempotence=True)
+    async with bench.world() as world, producer:
+        for number in range(100):
+            began = perf_counter()
+            await world.database.execute("INSERT INTO cursors VALUES ('nothing', $1, 0)", number)
+            commits.append(perf_counter() - began)
+            began = perf_counter()
+            await producer.send_and_wait(f"{world.prefix}allocations", b"x" * 400, key=b"key")
+            sends.append(perf_counter() - began)
+    return (
+        f"A durable commit of one row takes {median(commits) * 1000:.1f} ms here and an awaited send"
+        f" {median(sends) * 1000:.1f} ms: whoever works one message at a time waits for both, and for the ack."
+    )

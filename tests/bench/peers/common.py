@@ -28,6 +28,8 @@ class Spec:
     database_url: str
     warm: int
     orders: int
+    workers: int = 1
+    """Of the naive peer: this many of its consumers share the partitions, each one message at a time."""
     rows_url: str = ""
     """Of the limit: the database of the allocator that worked the same orders."""
     rows_prefix: str = ""

@@ -24,6 +24,7 @@ async def run(spec: common.Spec) -> None:
         auto_offset_reset="earliest",
         ack_policy=AckPolicy.NACK_ON_ERROR,
         fetch_max_wait_ms=50,
+        max_workers=spec.workers,
         decoder=undecoded,
     )
     async def take(message: KafkaMessage) -> None:
