@@ -16,7 +16,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from backorder_allocator import log
 from backorder_allocator.log import Lease
 from backorder_allocator.relay import EVENTS_AT_ONCE
-from tests.bench import codec
+from tests.bench import codec, contestants
 from tests.bench.frame import Bench, Figure, Goal, Rounds, Table, Usage
 from tests.bench.load import purchases
 from tests.e2e.messages import Message
@@ -140,7 +140,7 @@ async def full_log(world: World, number: int) -> tuple[Service, int, Sequence[Me
     """An allocator with nothing left to read, the number of events that it has to publish, and the orders."""
     load = purchases(number, seed=9)
     await world.database.execute(HOLD)
-    service = await world.allocator(batch=1000)
+    service = await contestants.allocator(world, None)
     await world.publish(*load.stock)
     await worked(world, "stock-received", len(load.stock))
     await world.publish(*load.orders)

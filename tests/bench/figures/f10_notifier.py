@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from tests.bench import mailing, telling
 from tests.bench.frame import Bench, Figure, Goal, Rounds, Table, Usage
 from tests.bench.mailing import Sink
+from tests.bench.spent import spent
 from tests.bench.telling import Notifier
 from tests.e2e.messages import Message
 
@@ -42,7 +43,7 @@ async def measure(bench: Bench) -> Figure:
             " mail, by bare aiosmtplib over as many connections. Mails per second as the sink sees them, without the"
             f" first {1 / mailing.SETTLING:.0%}."
         ),
-        tables=[reading.table(), mails_table(mails)],
+        tables=[*reading.tables(), mails_table(mails)],
         goals=[
             Goal(
                 "events → recorded intents, per second",
@@ -69,6 +70,10 @@ STAGES = {
 class Reading:
     rates: Rounds = field(default_factory=Rounds)
     used: dict[str, str] = field(default_factory=dict)
+    spent: Table | None = None
+
+    def tables(self) -> list[Table]:
+        return [self.table(), *([self.spent] if self.spent else [])]
 
     def table(self) -> Table:
         rows = [(what, self.rates.spread(name), self.used[name]) for name, what in STAGES.items()]
@@ -98,9 +103,12 @@ async def read_round(
     news = telling.news(orders, prefix)
 
     async def stage(name: str, messages: Sequence[Message]) -> None:
-        before = used()
-        found.rates.add(name, len(messages) / await notifier.seconds_to_read(messages))
+        before, spent_before = used(), await spent(notifier.service)
+        seconds = await notifier.seconds_to_read(messages)
         found.used[name] = (used() - before).per(len(messages))
+        found.rates.add(name, len(messages) / seconds)
+        if name == "backorders":
+            found.spent = (await spent(notifier.service) - spent_before).table(len(messages), seconds)
 
     await stage("orders", news.orders)
     await stage("allocations", news.allocations)
