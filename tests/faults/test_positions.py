@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import asyncpg
 import pytest
@@ -12,7 +13,7 @@ from aiokafka.structs import OffsetAndMetadata
 from backorder_allocator.intake import Intake
 from backorder_allocator.loading import Context
 from backorder_allocator.polling import Polls
-from backorder_allocator.subscribers import Positions
+from backorder_allocator.subscribers import Positions, read
 from tests.e2e.messages import order, receipt
 from tests.e2e.processes import eventually
 from tests.e2e.subscriber import follow
@@ -91,14 +92,15 @@ async def test_records_that_were_taken_and_never_worked_are_taken_again(world: W
         AIOKafkaConsumer(bootstrap_servers=world.kafka, auto_offset_reset="earliest", fetch_max_wait_ms=50) as consumer,
     ):
         intake = Intake(pool, Context(), lambda: None)
-        polls = Polls(intake, library, Positions(intake, world.prefix).go_to_cursors, 1000, never_full)
+        decode = partial(read, prefix=world.prefix)
+        polls = Polls(intake, library, Positions(intake, world.prefix).go_to_cursors, 1000, never_full, decode)
         consumer.assign(world.partitions(["orders"]))
         assert await eventually(some, "what the library dropped twice") == [*range(5)]
         assert errors == []
         assert intake.health.polls_fail_with is None
         # The handler was never called.
         assert await eventually(some, "what was dropped on its way to the handler") == [*range(5)]
-        polls.settled = True
+        polls.worked()
         assert not await some()
 
 

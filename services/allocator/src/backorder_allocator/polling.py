@@ -3,12 +3,16 @@
 `getmany` takes records of one partition after the other, and their positions move on. When it then meets a record that
 it can't read, it raises, and what it had taken before is nowhere: the next batch would move the cursors past it. The
 same goes for a batch that is dropped on its way to the handler. So whatever was taken must be settled before more is
-taken; in doubt, reading goes on at the cursors.
+worked; in doubt, reading goes on at the cursors.
+
+While a batch is worked, the next one is taken and decoded, in the pauses that the database makes. Where the batch in
+hand fails, or partitions come and go meanwhile, it is dropped, and reading goes on at the cursors as well.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from random import shuffle
 from time import monotonic
 
@@ -16,20 +20,40 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import ConsumerStoppedError, CorruptRecordException, KafkaError, UnsupportedCodecError
 
 from backorder_allocator import telemetry
+from backorder_allocator.batches import Record
 from backorder_allocator.connections import pause_seconds, worth_a_line
 from backorder_allocator.errors import NotReadyError
 from backorder_allocator.intake import Intake
+from backorder_allocator.unpacking import portions
 
 log = telemetry.logger(__name__)
 
 IDLE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 5.0
 POSITION_SECONDS = 5.0
+DECODED_AT_ONCE = 50
+"""Records; a millisecond, for which answers of the database wait."""
 LOOK_AGAIN_SECONDS = 5.0
 """How often what can't be read is tried again: somebody may have deleted it."""
 
 Poll = Callable[[AIOKafkaConsumer], Awaitable[Sequence[ConsumerRecord]]]
 ToCursors = Callable[[AIOKafkaConsumer, set[TopicPartition]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Records, and the first portion of them decoded, as far as it is."""
+
+    records: tuple[ConsumerRecord, ...]
+    decoded: Sequence[Record] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A batch that is being taken while another is worked; `assignments`: how often there had been any before."""
+
+    taken: "asyncio.Task[Taken]"
+    assignments: int
 
 
 class Polls:
@@ -42,6 +66,7 @@ class Polls:
         to_cursors: ToCursors,
         max_records: int,
         why_full: Callable[[], Awaitable[str | None]],
+        decode: Callable[[ConsumerRecord], Record],
     ) -> None:
         self.intake = intake
         self.library = library
@@ -49,10 +74,16 @@ class Polls:
         self.max_records = max_records
         self.why_full = why_full
         """Why all input has to stand still for a while, or None."""
+        self.decode = decode
+        self.ahead: Ahead | None = None
+        self.decoded: Sequence[Record] = ()
+        """Of the batch that was taken last, the records of its first portion, where they were decoded ahead."""
         self.settled = True
-        """Whether all that was taken is worked, or will be read again. The handler sets it."""
+        """Whether all that was taken is worked, or will be read again."""
         self.assignments = 0
         """How often partitions were assigned: what was asked for before one of these may come from anywhere."""
+        self.taken_at = 0
+        """How often they had been when the batch in hand was taken."""
         self.failures = 0
         """Polls that failed in a row."""
         self.one_by_one = False
@@ -66,6 +97,10 @@ class Polls:
         self.assignments += 1
         self.settled = False
         self.intake.batch_fails = False  # it may be another's now
+
+    def worked(self) -> None:
+        """The batch in hand is done. If partitions came meanwhile, reading has to go to their cursors all the same."""
+        self.settled = self.assignments == self.taken_at
 
     async def next(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Records to work. Whatever fails is tried again here: the library would say nothing of it to anybody."""
@@ -103,7 +138,7 @@ class Polls:
         await self.stand_still_or_go_on(consumer)
         self.settled = False
         try:
-            records = tuple(await (self.each_by_itself(consumer) if self.one_by_one else self.library(consumer)))
+            taken = await self.take(consumer)
         except Exception as error:
             if not is_about_a_record(error):
                 raise
@@ -114,11 +149,48 @@ class Polls:
             return ()
         if self.assignments != before:
             return ()
-        self.settled = not records
-        return records
+        self.settled = not taken.records
+        self.taken_at = before
+        self.decoded = taken.decoded
+        if taken.records and not self.one_by_one:
+            self.ahead = Ahead(asyncio.create_task(self.take_ahead(consumer)), before)
+            self.ahead.taken.add_done_callback(looked_at)
+        return taken.records
+
+    async def take(self, consumer: AIOKafkaConsumer) -> Taken:
+        """What was taken ahead, or what there is now."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            taken = await ahead.taken
+            if ahead.assignments == self.assignments and taken.records:
+                return taken
+        if self.one_by_one:
+            return Taken(tuple(await self.each_by_itself(consumer)))
+        return Taken(tuple(await self.library(consumer)))
+
+    async def take_ahead(self, consumer: AIOKafkaConsumer) -> Taken:
+        """The next records, and their first portion decoded: of more, memory would hold too much at once."""
+        records = tuple(await self.library(consumer))
+        decoded: list[Record] = []
+        portion = next(portions(records), ())
+        try:
+            for start in range(0, len(portion), DECODED_AT_ONCE):
+                decoded += [self.decode(record) for record in portion[start : start + DECODED_AT_ONCE]]
+                await asyncio.sleep(0)
+        except Exception:
+            # A bug: whoever works the batch meets it again, and tells of it.
+            return Taken(records)
+        return Taken(records, decoded)
+
+    async def forget_ahead(self) -> None:
+        """Waits for it: the library takes for one caller at a time."""
+        ahead, self.ahead = self.ahead, None
+        if ahead is not None:
+            await asyncio.wait({ahead.taken})
 
     async def go_back(self, consumer: AIOKafkaConsumer) -> bool:
         """Read on from the cursors. False: not now, or not for all of what is assigned by now."""
+        await self.forget_ahead()
         before = self.assignments
         try:
             await self.to_cursors(consumer, consumer.assignment())
@@ -189,6 +261,12 @@ async def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int
     async with asyncio.timeout(POSITION_SECONDS):
         offset: int = await consumer.position(partition)
         return offset
+
+
+def looked_at(ahead: "asyncio.Task[Taken]") -> None:
+    """Of a batch that was dropped, nobody wants to hear why it could not be taken: it is taken again."""
+    if not ahead.cancelled():
+        ahead.exception()
 
 
 async def sleep_until(woken: asyncio.Event, seconds: float) -> None:

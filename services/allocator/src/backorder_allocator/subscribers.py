@@ -149,7 +149,8 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
 
     positions.subscriber = subscriber
     why_full = Backlog(intake.pool, settings.max_unpublished).why_full
-    polls = Polls(intake, subscriber.get_msg, positions.go_to_cursors, settings.max_batch_records, why_full)
+    decode_one = partial(read, prefix=prefix)
+    polls = Polls(intake, subscriber.get_msg, positions.go_to_cursors, settings.max_batch_records, why_full, decode_one)
     positions.on_assigned = polls.assigned_anew
     subscriber.get_msg = polls.next  # type: ignore[method-assign]
 
@@ -166,11 +167,12 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
             except ConfigurationError as error:
                 intake.on_lost(error)
                 return
-            for portion in portions(records):
-                if not await intake.take(partial(read_all, portion, prefix)):
+            for number, portion in enumerate(portions(records)):
+                ahead = polls.decoded if not number else ()
+                if not await intake.take(partial(read_all, portion, ahead, prefix)):
                     # It is not settled: before anything more is polled, reading goes back to the cursors.
                     return
-            polls.settled = True
+            polls.worked()
             reached("intake.committed")
             await commit_offsets(consumer, records)
         except Exception as error:
@@ -180,8 +182,9 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
     return broker
 
 
-def read_all(records: Sequence[ConsumerRecord], prefix: str) -> list[Record]:
-    return [read(record, prefix) for record in records]
+def read_all(records: Sequence[ConsumerRecord], ahead: Sequence[Record], prefix: str) -> Sequence[Record]:
+    """The records decoded, where that was not done `ahead`."""
+    return ahead if len(ahead) == len(records) else [read(record, prefix) for record in records]
 
 
 def read(record: ConsumerRecord, prefix: str) -> Record:

@@ -1,0 +1,138 @@
+"""Polls: the next batch is taken while one is worked, and dropped where reading has to go back."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from backorder_allocator.batches import Record
+from backorder_allocator.intake import Intake
+from backorder_allocator.loading import Context
+from backorder_allocator.polling import Polls
+
+PARTITION = TopicPartition("orders", 0)
+
+
+class Log:
+    """A partition of which the library gives two records at a time, and the cursor that reading goes back to."""
+
+    def __init__(self, records: int) -> None:
+        self.end = records
+        self.position = self.cursor = 0
+        self.asked = 0
+        self.went_back = 0
+        self.in_hand = False
+
+    def record(self, offset: int) -> ConsumerRecord:
+        return ConsumerRecord("orders", 0, offset, 0, 0, b"key", b"value", None, 3, 5, ())
+
+    async def library(self, _consumer: AIOKafkaConsumer) -> Sequence[ConsumerRecord]:
+        assert not self.in_hand, "the library is asked by two at once"
+        self.in_hand = True
+        self.asked += 1
+        await asyncio.sleep(0)
+        first, self.position = self.position, min(self.end, self.position + 2)
+        self.in_hand = False
+        return [self.record(offset) for offset in range(first, self.position)]
+
+    async def to_cursors(self, _consumer: AIOKafkaConsumer, _assigned: set[TopicPartition]) -> None:
+        assert not self.in_hand, "reading goes back while the library takes"
+        self.went_back += 1
+        self.position = self.cursor
+
+    def assignment(self) -> set[TopicPartition]:
+        return {PARTITION}
+
+
+class Bench:
+    """Polls over a log. `decoded`: offsets, in the order in which they were decoded."""
+
+    def __init__(self, records: int = 6) -> None:
+        self.log = Log(records)
+        self.decoded: list[int] = []
+        self.broken = False
+        self.polls = Polls(
+            Intake(cast("Any", None), Context(), lambda: None),
+            self.log.library, self.log.to_cursors, 1000, never_full, self.decode,
+        )  # fmt: skip
+
+    def decode(self, record: ConsumerRecord) -> Record:
+        if self.broken:
+            raise RuntimeError("a bug")
+        self.decoded.append(record.offset)
+        return cast("Record", record.offset)
+
+    async def next(self) -> list[int]:
+        return [record.offset for record in await self.polls.next(cast("AIOKafkaConsumer", self.log))]
+
+    async def is_ahead(self) -> None:
+        assert self.polls.ahead is not None
+        await asyncio.wait({self.polls.ahead.taken})
+
+
+async def never_full() -> None:
+    """Nothing stands in the way."""
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+async def test_while_a_batch_is_worked_the_next_is_taken_and_decoded(bench: Bench) -> None:
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    assert bench.decoded == [2, 3]
+    bench.polls.worked()
+    asked = bench.log.asked
+    assert await bench.next() == [2, 3]
+    assert list(bench.polls.decoded) == cast("Any", [2, 3])
+    assert bench.log.asked == asked
+    bench.polls.worked()
+    assert await bench.next() == [4, 5]
+    bench.polls.worked()
+    assert await bench.next() == []
+    assert bench.log.went_back == 0
+
+
+async def test_what_was_taken_ahead_of_a_batch_that_failed_is_dropped_and_read_again(bench: Bench) -> None:
+    assert await bench.next() == [0, 1]
+    # It is not worked: at once, and with the next batch taken.
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    assert await bench.next() == [0, 1]
+    assert bench.log.went_back == 2
+    bench.polls.worked()
+    assert await bench.next() == [2, 3]
+
+
+async def test_where_partitions_come_while_a_batch_is_worked_reading_goes_to_the_cursors_though_it_is_done(
+    bench: Bench,
+) -> None:
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    bench.polls.assigned_anew()
+    bench.log.cursor = 2
+    bench.polls.worked()
+    assert await bench.next() == [2, 3]
+    assert bench.log.went_back == 1
+
+
+async def test_a_bug_in_decoding_ahead_is_left_to_whoever_works_the_batch(bench: Bench) -> None:
+    bench.broken = True
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    bench.polls.worked()
+    assert await bench.next() == [2, 3]
+    assert bench.polls.decoded == ()
+
+
+async def test_what_comes_after_nothing_was_there_ahead_is_taken_at_once() -> None:
+    bench = Bench(records=2)
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    bench.polls.worked()
+    bench.log.end = 3
+    assert await bench.next() == [2]
