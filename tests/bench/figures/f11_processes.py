@@ -72,8 +72,7 @@ async def measure_round(
             drained = await drain(bench, world, running, purchases.orders[warm_up:])
             bench.say(f"  {name_of((name, count))}: {drained.per_second:,.0f} orders/s")
             found.setdefault((name, count), []).append(drained)
-    for each in running:
-        await each.end()
+    await asyncio.gather(*(each.end() for each in running))
 
 
 async def shared_among(world: World, count: int) -> None:
