@@ -11,8 +11,8 @@ from tests.e2e.processes import Service, get_text
 SAMPLE = re.compile(r'backorder_notifier_(batch|sql)_seconds_(sum|count)(?:\{statement="(\w+)"\})? (\S+)')
 READING = frozenset(
     {
-        "lock_cursors", "stub_cursors", "move_cursors", "stub_customers", "lock_customers", "stub_orders", "lock_orders",
-        "read_versions", "read_parked", "save_versions", "known_updates", "place_orders", "record_updates",
+        "lock_cursors", "stub_cursors", "move_cursors", "stub_customers", "lock_customers", "stub_orders",
+        "lock_orders", "read_versions", "read_parked", "save_versions", "known_updates", "place_orders", "record_updates",
         "revive_shipments", "pending_marks", "save_orders",
     }
 )  # fmt: skip
