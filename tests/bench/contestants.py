@@ -19,18 +19,22 @@ from tests.e2e.processes import HARMLESS_HERE, Service, clean_environment, event
 from tests.e2e.world import World
 
 LONGEST_SECONDS = 400.0
-AS_SHIPPED = {"ALLOCATOR_PLANNER_INTERVAL_SECONDS": "0.5"}
-"""The worlds of tests have a planner without rest."""
+PLANNER_INTERVAL = "0.5"
+"""As shipped, in seconds; in the worlds of tests it hardly rests."""
 
 
 async def allocator(world: World, samples: Path | None, *, ready: bool = True) -> Service:
     if samples is None:
-        return await world.allocator(ready=ready, **AS_SHIPPED)
+        return await world.allocator(ready=ready, ALLOCATOR_PLANNER_INTERVAL_SECONDS=PLANNER_INTERVAL)
+    settings = world.allocator_settings | {
+        "ALLOCATOR_PLANNER_INTERVAL_SECONDS": PLANNER_INTERVAL,
+        sampling.VARIABLE: str(samples),
+    }
     log = world.folder / f"sampled-{len(world.services) + 1}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: ASYNC220 - as tests.e2e.processes starts services
             [sys.executable, "-m", "tests.bench.peers.sampled", "run", *HARMLESS_HERE["backorder-allocator"]],
-            env=clean_environment() | world.allocator_settings | AS_SHIPPED | {sampling.VARIABLE: str(samples)},
+            env=clean_environment() | settings,
             stdout=output,
             stderr=output,
         )

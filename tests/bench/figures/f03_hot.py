@@ -3,7 +3,7 @@
 from statistics import median
 
 from tests.bench import latency, load
-from tests.bench.contestants import AS_SHIPPED
+from tests.bench.contestants import allocator
 from tests.bench.frame import Bench, Figure, Goal, Rounds, Table
 from tests.bench.latency import Due, milliseconds
 from tests.bench.runs import CLIENT, Run, allocate
@@ -58,11 +58,11 @@ async def latency_at(bench: Bench, rate: float, seconds: float) -> tuple[float, 
     number = int(rate * (WARM_SECONDS + seconds))
     orders = load.purchases(number, seed=7, hot=True)
     async with bench.world() as world:
-        allocator = await world.allocator(**AS_SHIPPED)
+        service = await allocator(world, None)
         await world.tell(*orders.stock)
         plan = [Due(at / rate, message) for at, message in enumerate(orders.orders)]
         run = await latency.measure(world, plan)
-        await allocator.end()
+        await service.end()
     counted = [due.cause for due in plan if due.at >= WARM_SECONDS]
     p50, p99, most = milliseconds(run.seconds(counted), 0.5, 0.99, 1.0)
     (late,) = milliseconds(run.sent_late, 0.99)
