@@ -12,8 +12,8 @@ SAMPLE = re.compile(r'backorder_notifier_(batch|sql)_seconds_(sum|count)(?:\{sta
 READING = frozenset(
     {
         "lock_cursors", "stub_cursors", "move_cursors", "stub_customers", "lock_customers", "stub_orders",
-        "lock_orders", "read_versions", "read_parked", "save_versions", "known_updates", "place_orders", "record_updates",
-        "revive_shipments", "pending_marks", "save_orders",
+        "lock_orders", "read_versions", "read_parked", "save_versions", "known_updates", "place_orders",
+        "record_updates", "revive_shipments", "pending_marks", "save_orders",
     }
 )  # fmt: skip
 """Statements of a batch of news about orders; other parts of the process run others meanwhile."""
