@@ -32,7 +32,8 @@ NOTIFIER = {
     "NOTIFIER_HTTP_PORT": "0",
     "NOTIFIER_MAIL_FROM": "Shop <shop@example.org>",
     "NOTIFIER_EMAIL_PER_SECOND": "500",
-    "NOTIFIER_SEND_CONCURRENCY": "8",
+    # What a killed process had in its hands counts until its lease ends: with few, the mails of a long run pile up.
+    "NOTIFIER_SEND_CONCURRENCY": "32",
     "NOTIFIER_DAILY_CAP": "1000",
     "NOTIFIER_RETRY_FIRST": "PT0.3S",
     "NOTIFIER_RETRY_LONGEST": "PT3S",
