@@ -13,6 +13,7 @@ from backorder_allocator.loading import Context
 from backorder_allocator.polling import Polls
 
 PARTITION = TopicPartition("orders", 0)
+AT_ONCE = 2
 
 
 class Log:
@@ -33,7 +34,7 @@ class Log:
         self.in_hand = True
         self.asked += 1
         await asyncio.sleep(0)
-        first, self.position = self.position, min(self.end, self.position + 2)
+        first, self.position = self.position, min(self.end, self.position + AT_ONCE)
         self.in_hand = False
         return [self.record(offset) for offset in range(first, self.position)]
 
@@ -55,7 +56,7 @@ class Bench:
         self.broken = False
         self.polls = Polls(
             Intake(cast("Any", None), Context(), lambda: None),
-            self.log.library, self.log.to_cursors, 1000, never_full, self.decode,
+            self.log.library, self.log.to_cursors, AT_ONCE, never_full, self.decode,
         )  # fmt: skip
 
     def decode(self, record: ConsumerRecord) -> Record:
@@ -127,6 +128,12 @@ async def test_a_bug_in_decoding_ahead_is_left_to_whoever_works_the_batch(bench:
     bench.polls.worked()
     assert await bench.next() == [2, 3]
     assert bench.polls.decoded == ()
+
+
+async def test_while_a_batch_is_worked_that_was_not_full_nothing_is_taken_ahead() -> None:
+    bench = Bench(records=1)
+    assert await bench.next() == [0]
+    assert bench.polls.ahead is None
 
 
 async def test_what_comes_after_nothing_was_there_ahead_is_taken_at_once() -> None:

@@ -5,8 +5,9 @@ it can't read, it raises, and what it had taken before is nowhere: the next batc
 same goes for a batch that is dropped on its way to the handler. So whatever was taken must be settled before more is
 worked; in doubt, reading goes on at the cursors.
 
-While a batch is worked, the next one is taken and decoded, in the pauses that the database makes. Where the batch in
-hand fails, or partitions come and go meanwhile, it is dropped, and reading goes on at the cursors as well.
+While a full batch is worked, the next one is taken and decoded, in the pauses that the database makes. (Where batches
+are not full, what comes meanwhile would only wait for one batch more.) Where the batch in hand fails, or partitions
+come and go meanwhile, it is dropped, and reading goes on at the cursors as well.
 """
 
 import asyncio
@@ -152,7 +153,7 @@ class Polls:
         self.settled = not taken.records
         self.taken_at = before
         self.decoded = taken.decoded
-        if taken.records and not self.one_by_one:
+        if len(taken.records) >= self.max_records and not self.one_by_one:
             self.ahead = Ahead(asyncio.create_task(self.take_ahead(consumer)), before)
             self.ahead.taken.add_done_callback(looked_at)
         return taken.records

@@ -277,7 +277,7 @@ def line_of(row: asyncpg.Record) -> Line:
         row["quantity_cancelled"],
         row["quantity_rejected"],
         row["quantity_shipped"],
-        tuple((number, units) for number, units in json.loads(row["releases"])),
+        () if row["releases"] == "[]" else tuple((number, units) for number, units in json.loads(row["releases"])),
         row["promised_at"],
         row["first_promised_at"],
         None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),

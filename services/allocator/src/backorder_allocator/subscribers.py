@@ -34,6 +34,8 @@ log = telemetry.logger(__name__)
 
 INPUT_TOPICS = ("orders", "stock-received", "stock-adjusted", "inbound-supply", "catalog", "fulfilment")
 GROUP = "allocator"
+POLL_MILLISECONDS = 100
+"""How long a poll waits where nothing comes."""
 COMMIT_TIMEOUT_SECONDS = 5.0
 SEEK_TIMEOUT_SECONDS = 10.0
 REVOKE_TIMEOUT_SECONDS = 25.0
@@ -128,8 +130,6 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         *(prefix + topic for topic in INPUT_TOPICS),
         batch=True,
         max_records=settings.max_batch_records,
-        # The library also sleeps this long after an empty poll.
-        batch_timeout_ms=20,
         group_id=prefix + GROUP,
         auto_offset_reset="earliest",
         # What a sender aborted never happened; by default it is read like the rest.
@@ -147,10 +147,15 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         description="Orders, stock, supplies, policies, shipments: all that a decision can rest on",
     )
 
+    async def poll(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
+        # The library's own `get_msg` sleeps after an empty poll: what came then would lie for as long.
+        found = await consumer.getmany(timeout_ms=POLL_MILLISECONDS, max_records=settings.max_batch_records)
+        return [record for records in found.values() for record in records]
+
     positions.subscriber = subscriber
     why_full = Backlog(intake.pool, settings.max_unpublished).why_full
     decode_one = partial(read, prefix=prefix)
-    polls = Polls(intake, subscriber.get_msg, positions.go_to_cursors, settings.max_batch_records, why_full, decode_one)
+    polls = Polls(intake, poll, positions.go_to_cursors, settings.max_batch_records, why_full, decode_one)
     positions.on_assigned = polls.assigned_anew
     subscriber.get_msg = polls.next  # type: ignore[method-assign]
 
