@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from backorder_allocator.batches import Record
 from backorder_allocator.intake import Intake
 from backorder_allocator.loading import Context
-from backorder_allocator.polling import Polls
+from backorder_allocator.polling import LIGHT_RECORD, Polls
 
 PARTITION = TopicPartition("orders", 0)
 AT_ONCE = 2
@@ -25,6 +26,13 @@ class Log:
         self.asked = 0
         self.went_back = 0
         self.in_hand = False
+        self.is_paused = False
+
+    def pause(self, *_partitions: TopicPartition) -> None:
+        self.is_paused = True
+
+    def resume(self, *_partitions: TopicPartition) -> None:
+        self.is_paused = False
 
     def record(self, offset: int) -> ConsumerRecord:
         return ConsumerRecord("orders", 0, offset, 0, 0, b"key", b"value", None, 3, 5, ())
@@ -54,9 +62,10 @@ class Bench:
         self.log = Log(records)
         self.decoded: list[int] = []
         self.broken = False
+        self.full: str | None = None
         self.polls = Polls(
             Intake(cast("Any", None), Context(), lambda: None),
-            self.log.library, self.log.to_cursors, AT_ONCE, never_full, self.decode,
+            self.log.library, self.log.to_cursors, AT_ONCE, self.why_full, self.decode,
         )  # fmt: skip
 
     def decode(self, record: ConsumerRecord) -> Record:
@@ -65,16 +74,15 @@ class Bench:
         self.decoded.append(record.offset)
         return cast("Record", record.offset)
 
+    async def why_full(self) -> str | None:
+        return self.full
+
     async def next(self) -> list[int]:
         return [record.offset for record in await self.polls.next(cast("AIOKafkaConsumer", self.log))]
 
     async def is_ahead(self) -> None:
         assert self.polls.ahead is not None
         await asyncio.wait({self.polls.ahead.taken})
-
-
-async def never_full() -> None:
-    """Nothing stands in the way."""
 
 
 @pytest.fixture
@@ -119,6 +127,35 @@ async def test_where_partitions_come_while_a_batch_is_worked_reading_goes_to_the
     bench.polls.worked()
     assert await bench.next() == [2, 3]
     assert bench.log.went_back == 1
+
+
+async def test_nothing_is_taken_ahead_of_a_heavy_batch_and_nothing_heavy_is_decoded_ahead(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heavy = b"x" * (LIGHT_RECORD + 1)
+    ordinary = bench.log.record
+    monkeypatch.setattr(
+        bench.log, "record", lambda offset: replace(ordinary(offset), value=heavy if offset > 1 else b"")
+    )
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    assert bench.decoded == []
+    bench.polls.worked()
+    assert await bench.next() == [2, 3]
+    assert bench.polls.ahead is None
+
+
+async def test_where_all_input_has_to_stand_still_what_was_taken_ahead_is_dropped(bench: Bench) -> None:
+    assert await bench.next() == [0, 1]
+    await bench.is_ahead()
+    bench.polls.worked()
+    bench.full = "too much is not published"
+    bench.log.cursor = 2
+    assert await bench.next() == []
+    assert bench.log.is_paused
+    bench.full = None
+    assert await bench.next() == [2, 3]
+    assert not bench.log.is_paused
 
 
 async def test_a_bug_in_decoding_ahead_is_left_to_whoever_works_the_batch(bench: Bench) -> None:

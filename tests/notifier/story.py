@@ -19,7 +19,7 @@ from backorder_notifier.policy import Policy
 from backorder_notifier.reasons import REASONS
 from backorder_notifier.telling import Composed, Decision, Mark, OrderView, Pending, Verdict, compose, look_at
 from backorder_notifier.timing import local_midnight
-from backorder_schemas import OrderPlaced
+from backorder_schemas import BackorderCreated, OrderPlaced
 from tests.notifier.messages import NOON, placed
 
 Reachable = Mapping[Channel, str | None]
@@ -199,6 +199,14 @@ class Story:
                 (row.pending.line_no, row.pending.caused_by)
                 for row in self.rows.values()
                 if row.pending and row.pending.kind == "allocation_revoked" and row.verdict.state == "told"
+            ),
+            booked=frozenset(
+                (row.pending.line_no, row.pending.caused_by)
+                for row in self.rows.values()
+                if row.pending
+                and row.pending.kind == "allocation_revoked"
+                and isinstance(row.pending.event, BackorderCreated)
+                and row.verdict.state != "pending"
             ),
             given_back_timers=given_back,
         )

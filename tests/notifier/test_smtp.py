@@ -5,6 +5,7 @@ from typing import Any
 
 import aiosmtplib
 import pytest
+from aiosmtplib.protocol import SMTPProtocol
 
 from backorder_notifier import smtp
 from backorder_notifier.channel import Answer
@@ -50,6 +51,30 @@ async def test_a_process_that_stood_still_longer_than_a_try_lasts_hands_nothing_
     mail_server = server(script)
     assert await send(mail_server) == Answer("unreachable", "timeout")
     assert not script.accepted
+    await mail_server.close()
+
+
+async def test_a_mail_that_was_given_and_refused_late_is_not_given_to_another_connection(
+    script: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mail_server = server(script, answer_within=10.0)
+    assert await send(mail_server) == Answer("sent")
+    read = SMTPProtocol.read_response
+
+    given = False
+
+    async def refused_late(protocol: SMTPProtocol, timeout: float | None = None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109
+        nonlocal given
+        answer = await read(protocol, timeout)
+        if given:
+            time.sleep(1.1)  # noqa: ASYNC251  nothing of this process goes on, its timers neither
+            answer = aiosmtplib.SMTPResponse(421, "4.3.2 closing")
+        given = answer.code == 354
+        return answer
+
+    monkeypatch.setattr(SMTPProtocol, "read_response", refused_late)
+    assert (await send(mail_server)).verdict == "unreachable"
+    assert len(script.accepted) == 2, "as the server sees it: the second one was answered with 421 by this test"
     await mail_server.close()
 
 

@@ -392,6 +392,22 @@ def test_a_loss_that_is_not_booked_yet_holds_no_other_news_up_nor_takes_their_me
     assert story.verdict("1001/allocations/v2") == ("pending", "not_booked_yet")
 
 
+def test_a_loss_whose_booking_could_not_be_told_waits_for_nothing_and_is_counted_once() -> None:
+    story = Story(line())
+    story.reachable = {"email": "no_email"}
+    story.hear(created(promised_at=day(20)))
+    story.wait(minutes=1)
+    story.hear(lost(promised_at=day(28)))
+    story.wait(minutes=1)
+    assert story.verdict("1001/v2") == ("not_told", "no_email")
+    story.reachable = {"email": None}
+    story.hear(revoked(version=2, quantity=4, caused_by="count"))
+    story.wait(minutes=1)
+    assert story.verdict("1001/allocations/v2") == ("told", None)
+    said = story.line()
+    assert (said.lost, said.waiting, said.ready, said.expected) == (4, 9, 6, day(28))
+
+
 UNBOOKED = Policy().gap_wait + timedelta(minutes=1)
 
 

@@ -1,6 +1,7 @@
 """From poll batches to committed work: tries again what may pass, finds what no database takes, stops for a bug."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -193,6 +194,8 @@ class Intake:
 
     def not_done(self, error: Exception) -> None:
         """A transaction failed: what may pass, a bug, or something that ends the process."""
+        # What failed hangs on its error in circles, a whole batch each time, and the collector comes seldom by itself.
+        gc.collect()
         if isinstance(error, LostCommitsError):
             self.on_lost(error)
             self.stopped(error)

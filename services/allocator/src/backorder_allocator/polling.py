@@ -25,13 +25,15 @@ from backorder_allocator.batches import Record
 from backorder_allocator.connections import pause_seconds, worth_a_line
 from backorder_allocator.errors import NotReadyError
 from backorder_allocator.intake import Intake
-from backorder_allocator.unpacking import portions
+from backorder_allocator.unpacking import MiB, portions
 
 log = telemetry.logger(__name__)
 
 IDLE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 5.0
 POSITION_SECONDS = 5.0
+LIGHT_BATCH = 16 * MiB
+LIGHT_RECORD = 64 * 1024
 DECODED_AT_ONCE = 50
 """Records; a millisecond, for which answers of the database wait."""
 LOOK_AGAIN_SECONDS = 5.0
@@ -137,6 +139,10 @@ class Polls:
         if not self.settled and not await self.go_back(consumer):
             return ()
         await self.stand_still_or_go_on(consumer)
+        if self.intake.health.held_by is not None and self.ahead is not None:
+            await self.forget_ahead()
+            self.settled = False
+            return ()
         self.settled = False
         try:
             taken = await self.take(consumer)
@@ -153,7 +159,7 @@ class Polls:
         self.settled = not taken.records
         self.taken_at = before
         self.decoded = taken.decoded
-        if len(taken.records) >= self.max_records and not self.one_by_one:
+        if len(taken.records) >= self.max_records and is_light(taken.records) and not self.one_by_one:
             self.ahead = Ahead(asyncio.create_task(self.take_ahead(consumer)), before)
             self.ahead.taken.add_done_callback(looked_at)
         return taken.records
@@ -173,6 +179,8 @@ class Polls:
         """The next records, and their first portion decoded: of more, memory would hold too much at once."""
         records = tuple(await self.library(consumer))
         decoded: list[Record] = []
+        if not is_light(records):
+            return Taken(records)
         portion = next(portions(records), ())
         try:
             for start in range(0, len(portion), DECODED_AT_ONCE):
@@ -262,6 +270,12 @@ async def position(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int
     async with asyncio.timeout(POSITION_SECONDS):
         offset: int = await consumer.position(partition)
         return offset
+
+
+def is_light(records: Sequence[ConsumerRecord]) -> bool:
+    """Whether a second batch like this may be in memory, and any of it be decoded while a transaction is open."""
+    sizes = [len(record.value or b"") for record in records]
+    return sum(sizes) <= LIGHT_BATCH and max(sizes, default=0) <= LIGHT_RECORD
 
 
 def looked_at(ahead: "asyncio.Task[Taken]") -> None:

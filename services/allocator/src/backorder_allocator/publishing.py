@@ -1,6 +1,7 @@
 """The relay's loop: turns on a connection of its own, tried again whatever happens, until the process ends."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from time import monotonic
 
@@ -80,6 +81,8 @@ class Publisher:
             await sleep(self.relay.wake, IDLE_SECONDS)
 
     def failed(self, error: Exception) -> None:
+        # What failed hangs on its error in circles, up to some MiB each time, and the collector comes seldom by itself.
+        gc.collect()
         self.failures += 1
         self.failed_at = monotonic()
         self.is_cut_off = isinstance(error, NotReadyError | KafkaError)

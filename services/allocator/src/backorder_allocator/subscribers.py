@@ -75,14 +75,16 @@ class Positions(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has
         self.subscriber: Any = None
         """The subscriber whose consumer this listens for; set once it is made."""
         self.on_assigned: Callable[[], None] = lambda: None
-        """Reading has to go to the cursors before anything of the new partitions is worked."""
+        """Partitions come or go: reading has to go to the cursors before anything more is worked."""
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         try:
             async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS), self.intake.in_hand:
-                return
+                pass
         except TimeoutError:
             log.warning("partitions are taken away with a batch in hand; its cursors decide", partitions=len(revoked))
+        # What was taken ahead of them is another's now.
+        self.on_assigned()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Only notes it: who waits for the database in here sends no heartbeats, and is thrown out of the group."""

@@ -12,7 +12,7 @@ from backorder_notifier.dossier import Dossier, Event, ToldLine
 from backorder_notifier.kinds import Kind
 from backorder_notifier.news import OrderView, Pending
 from backorder_notifier.policy import Policy
-from backorder_notifier.told_rows import OpenRow, TellingRow, UpdateRow
+from backorder_notifier.told_rows import Losses, OpenRow, TellingRow, UpdateRow
 from backorder_schemas import BackorderCreated, BackorderRejected
 
 _TIMER: Final = "timer:"
@@ -26,7 +26,7 @@ class Known:
     contacts: Mapping[str, Contact]
     suppressed: frozenset[tuple[str, str]]
     updates: Mapping[str, Sequence[UpdateRow]]
-    losses: Mapping[str, set[tuple[int | None, str]]]
+    losses: Mapping[str, Losses]
     sent_today: Mapping[str, int]
     withdrawable: Mapping[str, Sequence[OpenRow]]
 
@@ -63,6 +63,7 @@ def case_of(row: TellingRow, known: Known) -> Case:
 
 def view_of(case: Case, known: Known, policy: Policy, sent_now: int) -> OrderView:
     row, contact = case.row, known.contacts[case.row.order_id]
+    losses = known.losses.get(row.order_id)
     suppressed = [
         channel for channel in policy.channels if (channel, suppression_key(channel, contact)) in known.suppressed
     ]
@@ -78,7 +79,8 @@ def view_of(case: Case, known: Known, policy: Policy, sent_now: int) -> OrderVie
         optional_kinds=contact.optional_kinds,
         reachable=reachable(contact, policy.channels, suppressed, optional=False),
         reachable_optional=reachable(contact, policy.channels, suppressed, optional=True),
-        already_told=frozenset(known.losses.get(row.order_id, ())),
+        already_told=frozenset(losses.told if losses else ()),
+        booked=frozenset(losses.booked if losses else ()),
         given_back_timers=case.given_back_timers,
     )
 

@@ -141,7 +141,7 @@ class Desk:
             for each in self.pending
             if isinstance(each.event, AllocationRevoked)
             and each.kind == "allocation_revoked"
-            and (each.line_no, each.caused_by) not in booked | self.view.already_told
+            and (each.line_no, each.caused_by) not in booked | self.view.already_told | self.view.booked
             and (until := later(each.recorded_at, self.policy.gap_wait)) > self.now
         }
 
@@ -191,7 +191,7 @@ class Desk:
 
     def tell(self, titles: Titles, in_stock: InStock) -> None:
         """Make the one message out of all there is, unless the customer got too many today."""
-        happened = Happened(self.dossier, self.news)
+        happened = Happened(self.dossier, self.news, self.view.booked)
         units = standings(self.dossier, happened)
         overtaken = happened.overtakes()
         kinds = {each.kind for each in self.news} | {each.kind for each in self.timers}

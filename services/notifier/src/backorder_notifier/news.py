@@ -51,7 +51,8 @@ class OrderView:
 
     `sent_today`: messages of this customer since local midnight. `reachable`: for each configured channel None, or why
     a message can't go over it; `reachable_optional` the same for optional kinds. `already_told`: (line, cause) of
-    losses of stock that were told. `given_back_timers`: ids of timers that a message told which is withdrawn just now.
+    losses of stock that were told; `booked`: of those whose BackorderCreated was decided on, told or not.
+    `given_back_timers`: ids of timers that a message told which is withdrawn just now.
     """
 
     order_id: str
@@ -66,6 +67,7 @@ class OrderView:
     reachable: Mapping[Channel, str | None]
     reachable_optional: Mapping[Channel, str | None]
     already_told: frozenset[tuple[int | None, str]] = frozenset()
+    booked: frozenset[tuple[int | None, str]] = frozenset()
     given_back_timers: frozenset[str] = frozenset()
 
 

@@ -3,6 +3,7 @@
 What a part that fails writes into the log is decided here, too: a database that is away for hours must not fill a disk.
 """
 
+import gc
 import random
 import time
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ class Pulse:
 
     def fails(self, log: Logger, event: str, error: BaseException, **more: Any) -> None:
         """Count it, and write a line at first and then now and then; more often for what does not pass by itself."""
+        # What failed hangs on its error in circles, some MiB each time, and the collector comes seldom by itself.
+        gc.collect()
         self.turned_at = time.monotonic()
         self.failures += 1
         FAILURES.labels(self.part).inc()

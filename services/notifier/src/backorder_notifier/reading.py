@@ -1,6 +1,7 @@
 """Poll batches into the database, each record once; and where reading goes on: positions are ours, in PostgreSQL."""
 
 import asyncio
+import gc
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -315,6 +316,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
         """Again after a while: the world may be ready then. A bug stops reading, loudly, until it is mended."""
+        gc.collect()  # as in pulse.py: a whole batch hangs on its error
         self._failures += 1
         self._failed_at = time.monotonic()
         is_bug = not is_not_ready(error)

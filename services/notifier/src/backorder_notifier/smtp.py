@@ -36,11 +36,15 @@ class _Connection:
 
 @dataclass(slots=True)
 class _Letter:
-    """One mail on its way. `handed_over`: the server has been given all of it, and didn't answer yet."""
+    """One mail on its way, to be handed over `until` then (of the loop's clock) or not at all.
+
+    `handed_over`: the server has been given all of it, and didn't answer yet.
+    """
 
     sender: str
     recipient: str
     mail: bytes
+    until: float
     handed_over: bool = False
 
     @property
@@ -69,10 +73,10 @@ class MailServer:
 
     async def send(self, sender: str, recipient: str, mail: bytes) -> Answer:
         """One try, over within the timeouts. Never raises but for cancellation. `recipient` may be not ASCII."""
-        letter = _Letter(sender, recipient, mail)
         async with self._free:
+            letter = _Letter(sender, recipient, mail, asyncio.get_running_loop().time() + self._seconds)
             try:
-                async with asyncio.timeout(self._seconds) as end:
+                async with asyncio.timeout_at(letter.until) as end:
                     connection = await self._connect()
                     kept = connection.mails > 0
                     answer = await self._send_over(connection, letter, end)
@@ -127,10 +131,10 @@ class MailServer:
         protocol = client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("connection lost")
-        now, until = asyncio.get_running_loop().time(), end.when()
+        now = asyncio.get_running_loop().time()
         # The library's own timeouts may swallow its cancellation; and of a process that stood still, tasks may go on
         # before its timers do, when another process has sent this mail, or a newer one.
-        if end.expired() or until is None or now >= until:
+        if end.expired() or now >= letter.until:
             raise TimeoutError
         end.reschedule(now + self._answer_seconds)
         letter.handed_over = True

@@ -1,7 +1,7 @@
 """From news to what a message states: how each line stands, what came to pass since the last message. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Literal, assert_never
@@ -37,7 +37,9 @@ MOST_ALTERNATIVES = 5
 class Happened:
     """Units by what came to pass with them, line by line, and the shipments that news are about."""
 
-    def __init__(self, dossier: Dossier, news: Sequence[Pending]) -> None:
+    def __init__(
+        self, dossier: Dossier, news: Sequence[Pending], booked_before: Collection[tuple[int | None, str]] = ()
+    ) -> None:
         self._dossier = dossier
         self.created: Counter[int] = Counter()
         self.lost: Counter[int] = Counter()
@@ -52,9 +54,14 @@ class Happened:
         self.begins = False  # whether this is the first that the customer hears of lines of the order
         booked = {_loss(each) for each in news if isinstance(each.event, BackorderCreated)}
         for each in news:
-            self._add(each, booked)
+            self._add(each, booked, booked_before)
 
-    def _add(self, news: Pending, booked: set[tuple[int | None, str]]) -> None:
+    def _add(
+        self,
+        news: Pending,
+        booked: Collection[tuple[int | None, str]],
+        booked_before: Collection[tuple[int | None, str]],
+    ) -> None:
         match event := news.event:
             case BackorderCreated():
                 self.created[event.line_no] += event.quantity
@@ -71,7 +78,8 @@ class Happened:
                 if _loss(news) not in booked:
                     self.created[event.line_no] += event.quantity
                     self.lost[event.line_no] += event.quantity
-                    self.unbooked[event.line_no] += event.quantity
+                    if _loss(news) not in booked_before:
+                        self.unbooked[event.line_no] += event.quantity
             case BackorderFilled():
                 self.filled[event.line_no] += event.quantity
             case BackorderCancelled():

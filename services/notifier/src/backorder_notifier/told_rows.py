@@ -2,9 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from backorder_notifier.kinds import Kind
+
+
+class Losses(NamedTuple):
+    """Losses of stock of one order, by line and cause: those that were told, those whose booking was decided on."""
+
+    told: set[tuple[int | None, str]]
+    booked: set[tuple[int | None, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 from backorder_notifier.contacts import Contact
 from backorder_notifier.statements import Connection, columns, hashable, run
 from backorder_notifier.told_rows import (
+    Losses,
     MessageRow,
     NewDeliveryRow,
     OpenRow,
@@ -64,13 +65,15 @@ async def updates_to_decide(
     return found
 
 
-async def told_losses(
-    connection: Connection, order_ids: Iterable[str], withdrawn: Sequence[UUID]
-) -> dict[str, set[tuple[int | None, str]]]:
-    """(line, cause) of what was told, by order."""
-    found: dict[str, set[tuple[int | None, str]]] = defaultdict(set)
+async def told_losses(connection: Connection, order_ids: Iterable[str], withdrawn: Sequence[UUID]) -> dict[str, Losses]:
+    """What was decided on before, by order."""
+    found: dict[str, Losses] = defaultdict(lambda: Losses(set(), set()))
     for row in await run(connection, "told_losses", sorted(order_ids), withdrawn):
-        found[row["order_id"]].add((row["line_no"], row["caused_by"]))
+        loss = row["line_no"], row["caused_by"]
+        if row["is_told"]:
+            found[row["order_id"]].told.add(loss)
+        if row["books_it"]:
+            found[row["order_id"]].booked.add(loss)
     return found
 
 
