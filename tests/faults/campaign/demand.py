@@ -6,7 +6,7 @@ the topics knows how many dead letters there have to be).
 
 import json
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -76,6 +76,8 @@ class Shop:
     """→ (SKU, revision)."""
     policies: dict[str, int] = field(default_factory=dict)
     contacts: dict[str, int] = field(default_factory=dict)
+    wanted: Counter[str] = field(default_factory=Counter)
+    """Units ordered since the SKU's last receipt."""
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
@@ -126,7 +128,9 @@ class Shop:
                 known = [name for name in list(self.supplies)[-60:] if chance.random() < 0.3]
                 supply_id = chance.choice(known) if known and chance.random() < 0.3 else None
                 sku = self.supplies[supply_id][0] if supply_id else self.sku()
-                return [receipt(f"r-{number}", sku, chance.randrange(1, 24), supply_id=supply_id)]
+                # About what was ordered of it since the last receipt, or the queues of a long run would grow for ever.
+                units = max(1, round(self.wanted.pop(sku, 0) * chance.uniform(0.5, 1.5)))
+                return [receipt(f"r-{number}", sku, units, supply_id=supply_id)]
             case "supply":
                 return [self._supply(number, now)]
             case "adjust":
@@ -172,6 +176,8 @@ class Shop:
             OrderLine(self.sku(), chance.choice([1, 1, 1, 2, 2, 4]), accepts_backorder=chance.random() < 0.98)
             for _ in range(chance.choice([1, 1, 2, 2, 3, 4]))
         ]
+        for line in lines:
+            self.wanted[line.sku] += line.quantity
         order_id = f"o-{number}"
         placed = self.placed[order_id] = Placed(order_id, lines)
         made = order(
