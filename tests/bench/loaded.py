@@ -7,17 +7,15 @@ all this came from topics which were deleted and made again since: so the cursor
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 
-from backorder_schemas import BackorderCreated, SkuAvailability
+from tests.bench.loaded_bytes import EPOCH, LOCATION, created, literal, shown
 
 A_BATCH = 1000
-LOCATION = "main"
 COMES_FROM = timedelta(days=10)
 """From now to the first supply."""
-EPOCH = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ async def _lines(connection: asyncpg.Connection, load: Load, now: datetime) -> N
     await connection.execute(
         f"""INSERT INTO events (batch_id, ordinal, topic, key, version, id, type, occurred_at, caused_by, value, why)
             SELECT n / {A_BATCH}, n % {A_BATCH}, 'backorders', order_id, 1, md5('event' || order_id)::uuid,
-                   'BackorderCreated', placed_at, order_id || '/placed', {_created()},
+                   'BackorderCreated', placed_at, order_id || '/placed', {created()},
                    jsonb_build_object('ahead', ahead, 'promised_by', 'supply S-' || supply, 'safety_stock', 0)
             FROM placed, LATERAL (SELECT $1::timestamptz + supply * interval '1 day') p (promised_at)
             ORDER BY n""",
@@ -180,8 +178,8 @@ async def _past(connection: asyncpg.Connection, load: Load, now: datetime) -> No
     await connection.execute(
         f"""INSERT INTO events (batch_id, ordinal, topic, key, version, id, type, occurred_at, caused_by, value)
             SELECT {batch}, ordinal, 'availability', '{LOCATION}:SKU-' || pool_id, v + 1,
-                   md5('shown' || pool_id || '/' || v)::uuid, 'SkuAvailability', {_literal(now)},
-                   'planner:' || {batch} + 1, {_shown(place, next_at, now, batch)}
+                   md5('shown' || pool_id || '/' || v)::uuid, 'SkuAvailability', {literal(now)},
+                   'planner:' || {batch} + 1, {shown(place, next_at, now, batch)}
             FROM generate_series(0, {times - 1}) v, generate_series(0, {portions - 1}) portion,
                  generate_series(0, least({together}, {load.pools} - portion * {together}) - 1) ordinal,
                  LATERAL (SELECT portion * {together} + ordinal + 1) p (pool_id)"""
@@ -189,11 +187,11 @@ async def _past(connection: asyncpg.Connection, load: Load, now: datetime) -> No
     await connection.execute(
         f"""INSERT INTO journal (number, batch_id, kind, what, at, first_seq, event_count, applied, duplicates, ignored,
                                  dead_letters)
-            SELECT {batch} + 1, {batch}, 'planner', what, {_literal(now)},
+            SELECT {batch} + 1, {batch}, 'planner', what, {literal(now)},
                    {load.lines} + v::bigint * {load.pools} + portion * {together} + 1, size, 0, 0, 0, 0
             FROM generate_series(0, {times - 1}) v, (
                 SELECT (pool_id - 1) / {together} AS portion, count(*) AS size, jsonb_build_object(
-                           'at', {_literal(now)}, 'pools', jsonb_agg(jsonb_build_array(sku, location)), 'most', 5000
+                           'at', {literal(now)}, 'pools', jsonb_agg(jsonb_build_array(sku, location)), 'most', 5000
                        ) AS what
                 FROM pools GROUP BY 1
             ) w"""
@@ -246,7 +244,7 @@ async def _batches(
                                  dead_letters)
             SELECT {first} + n + 1, {first} + n, 'batch', jsonb_build_array(jsonb_build_object(
                        'topic', '{topic}', 'partition', 0, 'from', n * {A_BATCH}, 'to', n * {A_BATCH} + size)),
-                   {_literal(now)}, {seq} + 1, {events}, size, 0, 0, 0
+                   {literal(now)}, {seq} + 1, {events}, size, 0, 0, 0
             FROM generate_series(0, {-(-messages // A_BATCH) - 1}) n,
                  LATERAL (SELECT least({A_BATCH}, {messages} - n * {A_BATCH})) s (size)"""
     )
@@ -255,92 +253,3 @@ async def _batches(
 def _entries(load: Load) -> int:
     """Journal entries of orders and supplies."""
     return -(-load.lines // A_BATCH) - (-load.pools * load.supplies // A_BATCH)
-
-
-# ── bytes of events ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-MOMENTS = [datetime(1900, 1, day, tzinfo=UTC) for day in (1, 2)]
-NUMBER = 987654321
-
-
-def _created() -> str:
-    """SQL of the bytes of BackorderCreated, of columns order_id, pool_id, placed_at and promised_at."""
-    sample = BackorderCreated(
-        id="<id>",
-        occurred_at=MOMENTS[0],
-        version=1,
-        epoch=EPOCH,
-        caused_by="<order>/placed",
-        order_id="<order>",
-        customer_id="customer-of-<order>",
-        line_no=1,
-        sku="<sku>",
-        location=LOCATION,
-        quantity=1,
-        quantity_waiting=1,
-        quantity_ordered=1,
-        quantity_allocated=0,
-        kind="backorder",
-        reason="ordered",
-        promised_at=MOMENTS[1],
-    )
-    return _as_sql(
-        sample.model_dump_json(),
-        {
-            "<id>": "md5('event' || order_id)::uuid",
-            "<order>": "order_id",
-            "<sku>": "'SKU-' || pool_id",
-            _text(MOMENTS[0]): _moment("placed_at"),
-            _text(MOMENTS[1]): f"coalesce({_moment('promised_at')}, 'null')",
-        },
-    )
-
-
-def _shown(waiting: int, next_at: datetime | None, now: datetime, batch: str) -> str:
-    """SQL of the bytes of SkuAvailability, of columns pool_id, v and those of `batch`."""
-    sample = SkuAvailability(
-        id="<id>",
-        occurred_at=now,
-        version=NUMBER,
-        epoch=EPOCH,
-        caused_by="planner:<number>",
-        sku="<sku>",
-        location=LOCATION,
-        status="backorder",
-        available=0,
-        waiting=waiting,
-        next_promise_at=next_at,
-    )
-    return _as_sql(
-        sample.model_dump_json(),
-        {
-            "<id>": "md5('shown' || pool_id || '/' || v)::uuid",
-            str(NUMBER): "v + 1",
-            "<number>": f"{batch} + 1",
-            "<sku>": "'SKU-' || pool_id",
-        },
-    )
-
-
-def _as_sql(text: str, parts: dict[str, str]) -> str:
-    """A text as SQL, with expressions in place of parts of it."""
-    quoted = text.replace("'", "''")
-    for part, expression in parts.items():
-        if part not in quoted:
-            raise ValueError(f"{part} is not in {text}")
-        quoted = quoted.replace(part, f"' || ({expression}) || '")
-    return f"'{quoted}'"
-
-
-def _text(moment: datetime) -> str:
-    """A moment in JSON, with its quotes, as our messages have it."""
-    return f'"{moment.isoformat().replace("+00:00", "Z")}"'
-
-
-def _moment(expression: str) -> str:
-    """SQL of that."""
-    return f"""'"' || to_char({expression} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') || '"'"""
-
-
-def _literal(moment: datetime) -> str:
-    return f"'{moment.isoformat()}'::timestamptz"

@@ -1,27 +1,22 @@
 """Figure 5: what an order and a receipt cost does not grow with what waits already, nor with what is past."""
 
-import asyncio
 import random
 import signal
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from time import monotonic, time
+from time import time
 
-import asyncpg
-
-from backorder_allocator.connections import SESSION
 from tests.bench.counting import last_told
+from tests.bench.flat_databases import Case, Loaded, cases, load_all
 from tests.bench.frame import Bench, Curve, Figure, Goal, Rounds, Table
 from tests.bench.hot_statements import Plan, plans
-from tests.bench.loaded import Counted, Load, counted, fill, sku
+from tests.bench.loaded import Counted, sku
 from tests.e2e.messages import Message, order, receipt
 from tests.e2e.processes import Service, eventually
 from tests.e2e.world import LEFT_TO_DO, World
 
-MANY_POOLS = 10_000
-CORES = 2
 SHARE_OF_GOLD = 0.2
 HEAD_START = timedelta(days=2)
 WARM_UP = 500
@@ -38,25 +33,6 @@ NOTES = (
         " that is rolled back. Rows: of all scans."
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One database; `empty` names the one that it is compared with."""
-
-    name: str
-    load: Load
-    empty: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """The database of a case, what was counted in it, and how long it took to make."""
-
-    case: Case
-    url: str
-    counted: Counted
-    seconds: float
 
 
 @dataclass(slots=True)
@@ -76,15 +52,6 @@ class Ready:
         return self.loaded.counted
 
 
-def cases(quick: bool) -> list[Case]:
-    one, many = "one pool, empty", f"{MANY_POOLS:,} pools, empty"
-    sizes = (100_000,) if quick else (100_000, 1_000_000)
-    in_one = [Case(f"one pool, {n:,} lines", Load(n, units_to_come=max(100_000, n // 4)), one) for n in sizes]
-    in_many = [Case(f"{MANY_POOLS:,} pools, {n:,} lines", Load(n, MANY_POOLS), many) for n in sizes]
-    past = [] if quick else [Case("10,000,000 past events", Load(pools=MANY_POOLS, past_events=10_000_000), many)]
-    return [Case(one, Load(), one), *in_one, Case(many, Load(pools=MANY_POOLS), many), *in_many, *past]
-
-
 async def measure(bench: Bench) -> Figure:
     number = 2_000 if bench.quick else 10_000
     rounds = 1 if bench.quick else 3
@@ -92,7 +59,7 @@ async def measure(bench: Bench) -> Figure:
     async with AsyncExitStack() as stack:
         ready = [
             Ready(loaded, await stack.enter_async_context(bench.world(loaded.url)))
-            for loaded in await _load(bench, cases(bench.quick))
+            for loaded in await load_all(bench, cases(bench.quick))
         ]
         for turn in range(rounds):
             for each in ready:
@@ -102,28 +69,6 @@ async def measure(bench: Bench) -> Figure:
         queued = [each for each in ready if each.case.load.lines]
         explained = {each.case.name: await plans(each.world.database, each.case.load) for each in queued}
     return _figure(ready, rates, explained, number, rounds)
-
-
-async def _load(bench: Bench, wanted: Sequence[Case]) -> list[Loaded]:
-    """All databases, two at a time, the largest first: nothing is measured yet."""
-    core = asyncio.Semaphore(CORES)
-
-    async def load(case: Case) -> Loaded:
-        async with core:
-            began = monotonic()
-            url = bench.databases.create_database(bench.templates["allocator"])
-            connection = await asyncpg.connect(url, server_settings=SESSION | {"statement_timeout": "0"})
-            try:
-                await fill(connection, case.load, datetime.now(UTC))
-                loaded = Loaded(case, url, await counted(connection), monotonic() - began)
-            finally:
-                await connection.close()
-            bench.say(f"  {case.name}: loaded in {loaded.seconds:.0f} s, {loaded.counted}")
-            return loaded
-
-    largest_first = sorted(wanted, key=lambda case: -case.load.past_events - 10 * case.load.lines)
-    made = await asyncio.gather(*(load(case) for case in largest_first))
-    return sorted(made, key=lambda loaded: wanted.index(loaded.case))
 
 
 async def _round(ready: Ready, number: int) -> dict[str, float]:

@@ -21,7 +21,8 @@ from backorder_schemas import Customer, OrderLine, OrderPlaced, SupplyExpected
 from backorder_schemas.topics import TOPIC_OF
 from tests.bench.frame import Bench, Figure, Goal, Table
 from tests.bench.hot_statements import explained
-from tests.bench.loaded import COMES_FROM, LOCATION, Load, fill, sku
+from tests.bench.loaded import COMES_FROM, Load, fill, sku
+from tests.bench.loaded_bytes import LOCATION
 
 LINES = 100_000
 SUPPLIES = 50

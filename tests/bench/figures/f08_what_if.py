@@ -18,7 +18,8 @@ from backorder_allocator.what_if import Idea, what_if
 from backorder_schemas import Customer, OrderLine, OrderPlaced
 from tests.bench.frame import Bench, Figure, Goal, Table
 from tests.bench.hot_statements import explained
-from tests.bench.loaded import LOCATION, Load, fill, order_id, sku
+from tests.bench.loaded import Load, fill, order_id, sku
+from tests.bench.loaded_bytes import LOCATION
 from tests.e2e.processes import command
 
 LINES = 100_000

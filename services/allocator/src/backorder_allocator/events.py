@@ -6,7 +6,6 @@ from hashlib import sha1
 from typing import NamedTuple
 from uuid import UUID
 
-from asyncpg.pgproto import pgproto
 from pydantic_core import to_json
 
 from backorder_allocator.decision import Event
@@ -37,14 +36,13 @@ class SealedEvent(NamedTuple):
 def event_id(epoch: int, topic: str, key: str, version: int) -> UUID:
     """The same for the same event on every attempt and after a replay: its UUID of version 5 in our namespace.
 
-    Made by hand, and of the driver's own class, since every event needs one: a quarter of the time.
+    Made by hand, since every event needs one: half the time.
     """
     name = b"%b%d\n%b\n%b\n%d" % (_NAMESPACE, epoch, topic.encode(), key.encode(), version)
     digest = bytearray(sha1(name, usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
-    identity: UUID = pgproto.UUID(bytes(digest))
-    return identity
+    return UUID(bytes=bytes(digest))
 
 
 def alerts_per_sku(events: Iterable[Event]) -> dict[str, int]:
