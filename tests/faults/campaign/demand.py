@@ -136,7 +136,8 @@ class Shop:
             case "adjust":
                 return [adjustment(f"a-{number}", self.sku(), chance.choice([-3, -2, -1, 1, 2]))]
             case "count":
-                return [count(f"c-{number}", self.sku(), chance.randrange(60))]
+                # Of what is seldom ordered: there few units are set aside that a count can lose.
+                return [count(f"c-{number}", f"SKU-{chance.randrange(SKUS // 2, SKUS):03}", chance.randrange(12))]
             case "policy":
                 sku = f"SKU-{chance.randrange(60, SKUS):03}"
                 self.policies[sku] = revision = self.policies.get(sku, 0) + 1
