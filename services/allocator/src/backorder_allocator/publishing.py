@@ -16,6 +16,9 @@ from backorder_allocator.relay import IDLE_SECONDS, Relay
 
 log = telemetry.logger(__name__)
 
+LONG_ENOUGH_FOR_OTHERS = 3 * IDLE_SECONDS
+"""Each of them looks for the lease once in `IDLE_SECONDS`: who gives it back must not be the first to take it."""
+
 Connect = Callable[[], Awaitable[asyncpg.Connection]]
 
 
@@ -32,6 +35,8 @@ class Publisher:
         self.failed_at = 0.0
         self.is_cut_off = False
         """Whether the last failure was Kafka's."""
+        self.rest_seconds = 0.0
+        """How long to keep out of the others' way before the next turn."""
         self.failing_with: str | None = None
 
     async def run(self) -> None:
@@ -58,7 +63,8 @@ class Publisher:
             if self.last_turn.is_set():
                 await self.relay.drop_producer()
                 return
-            await sleep(self.last_turn, pause_seconds(self.failures, LONGEST_PAUSE_SECONDS))
+            rest, self.rest_seconds = self.rest_seconds, 0.0
+            await sleep(self.last_turn, max(rest, pause_seconds(self.failures, LONGEST_PAUSE_SECONDS)))
 
     async def turns(self, connection: asyncpg.Connection) -> None:
         while True:
@@ -69,6 +75,7 @@ class Publisher:
             except NotReadyError:
                 if lets_others_try(self.failures + 1):
                     await self.relay.let_others_try(connection)
+                    self.rest_seconds = LONG_ENOUGH_FOR_OTHERS
                 raise
             # A turn in which another process holds the lease proves nothing of our way to Kafka.
             if not self.is_cut_off or self.relay.producer is not None or monotonic() - self.failed_at > CALM_SECONDS:

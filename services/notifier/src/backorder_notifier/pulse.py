@@ -15,6 +15,8 @@ from backorder_notifier.errors import describe, is_not_ready
 from backorder_notifier.telemetry import FAILURES, Logger
 
 _FAILING_AFTER: Final = 2  # failures in a row; one is a connection that was cut
+_COLLECT_EVERY_SECONDS: Final = 1.0
+_collected_at = 0.0
 
 
 @dataclass(slots=True)
@@ -45,8 +47,7 @@ class Pulse:
 
     def fails(self, log: Logger, event: str, error: BaseException, **more: Any) -> None:
         """Count it, and write a line at first and then now and then; more often for what does not pass by itself."""
-        # What failed hangs on its error in circles, some MiB each time, and the collector comes seldom by itself.
-        gc.collect()
+        collect_what_failed()
         self.turned_at = time.monotonic()
         self.failures += 1
         FAILURES.labels(self.part).inc()
@@ -55,6 +56,14 @@ class Pulse:
     def pause(self, longest: float) -> float:
         """Seconds until the next try: doubling, with jitter so that processes don't come all at once."""
         return pause(self.failures, longest)
+
+
+def collect_what_failed() -> None:
+    """What failed hangs on its error in circles, some MiB each time, and the collector comes seldom by itself."""
+    global _collected_at  # noqa: PLW0603 - of the process, as its garbage is
+    if time.monotonic() - _collected_at >= _COLLECT_EVERY_SECONDS:
+        gc.collect()
+        _collected_at = time.monotonic()
 
 
 def pause(failures: int, longest: float) -> float:

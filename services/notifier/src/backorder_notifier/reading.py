@@ -1,7 +1,6 @@
 """Poll batches into the database, each record once; and where reading goes on: positions are ours, in PostgreSQL."""
 
 import asyncio
-import gc
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,7 +19,7 @@ from backorder_notifier.fences import LostCommitsError, Memory, PassedOverError,
 from backorder_notifier.intake import Report, take_batch
 from backorder_notifier.policy import Policy
 from backorder_notifier.probing import probe
-from backorder_notifier.pulse import complain, pause
+from backorder_notifier.pulse import collect_what_failed, complain, pause
 from backorder_notifier.rows import Record
 from backorder_notifier.statements import Connection, borrowed
 from backorder_notifier.telemetry import (
@@ -316,7 +315,7 @@ class Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def _back_off(self, records: Sequence[ConsumerRecord], error: Exception) -> None:
         """Again after a while: the world may be ready then. A bug stops reading, loudly, until it is mended."""
-        gc.collect()  # as in pulse.py: a whole batch hangs on its error
+        collect_what_failed()
         self._failures += 1
         self._failed_at = time.monotonic()
         is_bug = not is_not_ready(error)
