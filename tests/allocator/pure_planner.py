@@ -1,6 +1,7 @@
 """The planner without a database: one run of it over a pool, and whom it tells."""
 
 from datetime import datetime
+from itertools import accumulate
 
 from backorder_allocator.moves import Move, moves, needs_plan
 from backorder_allocator.promises import PromiseRules, Waiting, project
@@ -21,7 +22,8 @@ def plan_pool(state: State, pool: Pool, now: datetime, rules: PromiseRules) -> l
     queue = [as_planned(state, line) for line in sorted(lines.values(), key=lambda line: line.rank)]
     coming = [supply.coming(now) for supply in state.supplies.values() if supply.pool == pool.key]
     projection = project(pool.unassigned, [each for each in coming if each is not None], now, rules)
-    found = moves(pool, queue, projection, now)
+    wanted = accumulate(line.units for line in queue)
+    found = moves(pool, list(zip(queue, wanted, strict=True)), projection, now)
     for move in found:
         line = lines[move.line.order_id, move.line.line_no]
         line.promised_at, line.first_promised_at, line.lead = move.promised_at, move.first_promised_at, move.lead

@@ -41,7 +41,7 @@ LOOKED_FOR: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "lock_stale_pools": (([1, 2],), "pools_pkey", 2),
     "wait_for_pools": (([1, 2],), "pools_pkey", 2),
     "pools_to_plan": (([1, 2],), "pools_pkey", 2),
-    "queues_to_plan": (([2], [2]), "lines_waiting", 5),
+    "lines_to_plan": (([2], ['[[0], ["2026-11-02"]]'], [None], [DAY]), "lines_waiting", 5),
     "lock_orders_to_tell": ((["o5", "o6"],), "orders_pkey", 2),
     "write_promises": ((["o5", "o6"], [1, 1], [DAY] * 2, [DAY] * 2, [None] * 2, [None] * 2), "lines_pkey", 2),
     "count_backorder_events": ((["o5", "o6"], [1, 1]), "orders_pkey", 2),

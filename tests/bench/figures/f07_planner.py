@@ -49,7 +49,7 @@ async def measure(bench: Bench) -> Figure:
     connection = await asyncpg.connect(template, server_settings=SESSION)
     try:
         await fill(connection, Load(LINES, supplies=SUPPLIES, units_to_come=UNITS), now)
-        scans = await explained(connection, "queues_to_plan", [1], [])
+        scans = await explained(connection, "lines_to_plan", [1], ['[[0], ["2026-11-02"]]'], [None], [None])
     finally:
         await connection.close()
     runs: dict[str, list[Run]] = {}
@@ -58,7 +58,7 @@ async def measure(bench: Bench) -> Figure:
             run = await _round(bench, template, messages)
             runs.setdefault(name, []).append(run)
             bench.say(f"  {name}: {run.moved:,} dates moved in {run.seconds:.2f} s")
-    plan = f"`queues_to_plan`: {scans.scans}; {scans.rows:,} rows, {scans.buffers:,} buffers, {scans.ms:.0f} ms"
+    plan = f"`lines_to_plan`: {scans.scans}; {scans.rows:,} rows, {scans.buffers:,} buffers, {scans.ms:.0f} ms"
     return _figure(runs, plan)
 
 

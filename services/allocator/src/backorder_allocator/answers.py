@@ -108,7 +108,7 @@ def _pool(
         for row in lines
     ]
     policy = asdict(pool.policy)
-    release_at = pool.policy.release_at if pool.takes_preorders(now) else None
+    release_at = pool.release_at(now)
     promises = plan(
         queue, projection, lead_time_days=pool.policy.default_lead_time_days, release_at=release_at, now=now
     )

@@ -61,7 +61,7 @@ def _one_more(pool: Pool, projection: Projection, now: datetime) -> Promise:
         lead_time_days=pool.policy.default_lead_time_days,
         promised_at=None,
         known_lead=None,
-        release_at=pool.policy.release_at if pool.takes_preorders(now) else None,
+        release_at=pool.release_at(now),
         now=now,
     )
 

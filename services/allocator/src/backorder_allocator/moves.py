@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from backorder_allocator.promises import Cause, Lead, Projection, Waiting, cause_of, leans_on, moved, plan
+from backorder_allocator.promises import Cause, Lead, Projection, Waiting, cause_of, leans_on, moved, plan_part
 from backorder_allocator.state import Pool, PoolKey
 
 
@@ -22,13 +22,14 @@ class Move:
     """What the date leans on, in words; None where it is unknown."""
 
 
-def moves(pool: Pool, queue: Sequence[Waiting], projection: Projection, now: datetime) -> list[Move]:
-    """The lines of a pool's queue (in rank order) that change when it is planned now, in rank order."""
-    policy = pool.policy
-    release_at = policy.release_at if pool.takes_preorders(now) else None
-    promises = plan(queue, projection, lead_time_days=policy.default_lead_time_days, release_at=release_at, now=now)
+def moves(pool: Pool, lines: Sequence[tuple[Waiting, int]], projection: Projection, now: datetime) -> list[Move]:
+    """The lines of a pool's queue that change when it is planned now, in rank order.
+
+    `lines`: at least all that change, in rank order, each with the units that wait ahead of it and its own.
+    """
+    promises = plan_part(lines, projection, pool.policy.default_lead_time_days, pool.release_at(now), now)
     found = []
-    for line, new in zip(queue, promises, strict=True):
+    for (line, _), new in zip(lines, promises, strict=True):
         lead = new.lead or line.lead
         if moved(line.promised_at, new.at):
             cause = cause_of(line.promised_at, new.at, pool.causes)

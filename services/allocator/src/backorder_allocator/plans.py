@@ -1,7 +1,7 @@
 """The plans of stale pools, from their rows: in one snapshot without locks, or under the locks of the pools."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -9,9 +9,9 @@ from backorder_allocator import store
 from backorder_allocator.availability import Shown
 from backorder_allocator.decision import Rules
 from backorder_allocator.moves import Move, moves, needs_plan
-from backorder_allocator.promises import Coming, Lead, Projection, Waiting, project
+from backorder_allocator.promises import Coming, Lead, Projection, Waiting, project, steps
 from backorder_allocator.state import Pool, PoolKey
-from backorder_allocator.statements import Connection, run
+from backorder_allocator.statements import Connection, columns, run
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +83,47 @@ async def make_plans(connection: Connection, pools: Iterable[StalePool], at: dat
     if not to_plan:
         return {}
     projections = await read_projections(connection, to_plan, at, rules)
-    queues: dict[int, list[Waiting]] = {each.pool_id: [] for each in to_plan}
-    in_preorder = [each.pool_id for each in to_plan if each.pool.takes_preorders(at)]
-    rows = await run(connection, "queues_to_plan", list(queues), in_preorder)
-    await store.allow_idling(connection, len(rows))
-    for row in rows:
-        lead = None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"])
-        queues[row["pool_id"]].append(
-            Waiting(
-                row["order_id"],
-                row["line_no"],
-                row["quantity_waiting"],
-                row["placed_at"],
-                row["promised_at"],
-                row["first_promised_at"],
-                lead,
-            )
-        )
+    found = await read_lines(connection, to_plan, projections, at)
     made = {
-        each.pool_id: Plan(each.revision, moves(each.pool, queues[each.pool_id], projections[each.pool_id], at))
+        each.pool_id: Plan(each.revision, moves(each.pool, found[each.pool_id], projections[each.pool_id], at))
         for each in to_plan
     }
-    await store.limit_idling(connection, len(rows))
+    await store.limit_idling(connection, sum(map(len, found.values())))
     return made
+
+
+async def read_lines(
+    connection: Connection, pools: Sequence[StalePool], projections: Mapping[int, Projection], at: datetime
+) -> dict[int, list[tuple[Waiting, int]]]:
+    """By pool id, all lines whose promise moves and few others, each with the units that wait ahead and its own."""
+    known = [_known(each, projections[each.pool_id], at) for each in pools]
+    rows = await run(connection, "lines_to_plan", *columns(known, 4))
+    await store.allow_idling(connection, len(rows))
+    found: dict[int, list[tuple[Waiting, int]]] = {each.pool_id: [] for each in pools}
+    for row in rows:
+        lead = None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"])
+        line = Waiting(
+            row["order_id"],
+            row["line_no"],
+            row["quantity_waiting"],
+            row["placed_at"],
+            row["promised_at"],
+            row["first_promised_at"],
+            lead,
+        )
+        found[row["pool_id"]].append((line, row["wanted"]))
+    return found
+
+
+def _known(stale: StalePool, projection: Projection, at: datetime) -> tuple[int, str, int | None, datetime | None]:
+    """What `lines_to_plan` has to know of a pool to leave out the lines whose date stays.
+
+    The units of each step with the day that is promised up to there, as text: arrays of them differ in length.
+    """
+    release_at = stale.pool.release_at(at)
+    days = [(reached, promise.at.date()) for reached, promise in steps(projection, release_at, at) if promise.at]
+    text = json.dumps([[reached for reached, _ in days], [day.isoformat() for _, day in days]])
+    return stale.pool_id, text, stale.pool.policy.default_lead_time_days, release_at
 
 
 def shown_as_json(shown: Shown) -> str:

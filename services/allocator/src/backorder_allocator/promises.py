@@ -175,20 +175,27 @@ def plan(
 
     A line without units to wait takes none; it is promised like stock.
     """
+    wanted = accumulate(line.units for line in queue)
+    return plan_part(zip(queue, wanted, strict=True), projection, lead_time_days, release_at, now)
+
+
+def plan_part(
+    lines: Iterable[tuple[Waiting, int]],
+    projection: Projection,
+    lead_time_days: int | None,
+    release_at: datetime | None,
+    now: datetime,
+) -> list[Promise]:
+    """The promises of some lines of a queue in rank order, each with the units that wait ahead of it and its own."""
     by_stock = held(release_at, now)
-    steps = [(projection.start, by_stock)]
-    for reached, date, supply_id in zip(projection.reached, projection.dates, projection.supply_ids, strict=True):
-        steps.append((reached, Promise(not_before(release_at, date), supply_id, None)))
-    rest = iter(steps)
+    rest = iter(steps(projection, release_at, now))
     reached, current = next(rest)
     covered = True
-    wanted = 0
     promises: list[Promise] = []
-    for line in queue:
+    for line, wanted in lines:
         if not line.units:
             promises.append(by_stock)
             continue
-        wanted += line.units
         while covered and wanted > reached:
             following = next(rest, None)
             if following is None:
@@ -200,6 +207,15 @@ def plan(
         else:
             promises.append(uncovered(line.placed_at, lead_time_days, line.promised_at, line.lead, release_at, now))
     return promises
+
+
+def steps(projection: Projection, release_at: datetime | None, now: datetime) -> list[tuple[int, Promise]]:
+    """What lines are promised up to so many units of a queue: by stock, then by each supply. Never falling."""
+    supplies = zip(projection.reached, projection.dates, projection.supply_ids, strict=True)
+    return [
+        (projection.start, held(release_at, now)),
+        *((reached, Promise(not_before(release_at, date), supply_id, None)) for reached, date, supply_id in supplies),
+    ]
 
 
 def held(release_at: datetime | None, now: datetime) -> Promise:

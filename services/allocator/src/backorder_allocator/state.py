@@ -118,6 +118,10 @@ class Pool:
             and now < policy.release_at
         )
 
+    def release_at(self, now: datetime) -> datetime | None:
+        """Until when units wait or are held for a pre-order; None where none is on."""
+        return self.policy.release_at if self.takes_preorders(now) else None
+
     def copy(self) -> "Pool":
         return Pool(
             self.key,

@@ -182,7 +182,7 @@ def _dates(state: State, pools: Iterable[PoolKey], rules: Rules, now: datetime) 
         pool = state.pools[key]
         coming = (supply.coming(now) for supply in state.supplies.values() if supply.pool == key)
         projection = project(pool.unassigned, [each for each in coming if each is not None], now, rules.promises)
-        release_at = pool.policy.release_at if pool.takes_preorders(now) else None
+        release_at = pool.release_at(now)
         queue = sorted((line for line in lines if line.waiting), key=lambda line: line.rank)
         waiting = [
             Waiting(

@@ -242,7 +242,7 @@ class Work:
             lead_time_days=pool.policy.default_lead_time_days,
             promised_at=line.promised_at,
             known_lead=line.lead,
-            release_at=pool.policy.release_at if pool.takes_preorders(now) else None,
+            release_at=pool.release_at(now),
             now=now,
         )
 
