@@ -8,6 +8,7 @@ of two topics is read first, and a change touches one row however many orders a 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import assert_never
 
 from email_validator import EmailNotValidError, validate_email
@@ -202,6 +203,7 @@ def is_mail_address(text: str) -> bool:
     return True
 
 
+@lru_cache(maxsize=1024)  # a mail asks a dozen times on its way
 def wire_address(text: str) -> str:
     """An address as it goes over the wire, its domain in ASCII. Raises ValueError for one that no mail can go to.
 

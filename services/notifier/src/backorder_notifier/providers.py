@@ -1,8 +1,9 @@
 """The ways out that the settings name: a sender for each channel, each with its words."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, assert_never
 
 from backorder_notifier.channel import ChannelSender, Outgoing
@@ -10,11 +11,12 @@ from backorder_notifier.delivering import Limits, Patience, Provider
 from backorder_notifier.errors import ConfigurationError
 from backorder_notifier.kinds import Channel
 from backorder_notifier.mail import MailChannel, unsubscribe_url
-from backorder_notifier.rendering import Rendered, Templates, render
+from backorder_notifier.rendering import EVERYTHING, OF_A_MAIL, Rendered, Templates, render
 from backorder_notifier.settings import Settings, SmsGateway
 from backorder_notifier.sms import Gateway, Generic, SmsChannel, Twilio
 from backorder_notifier.smtp import MailServer
 from backorder_notifier.webhook import WebhookChannel
+from backorder_notifier.words import Part
 
 _NO_LONGER_THAN: Final[Mapping[Channel, timedelta]] = {
     "sms": SmsChannel.give_up_after,
@@ -24,11 +26,11 @@ _NO_LONGER_THAN: Final[Mapping[Channel, timedelta]] = {
 
 def build_providers(settings: Settings, templates: Templates) -> Mapping[Channel, Provider]:
     """Of each configured channel. Raises ConfigurationError where a channel lacks a setting."""
-    words = words_of(templates, settings.shop_name, settings.public_url)
+    words = partial(words_of, templates, settings.shop_name, settings.public_url)
     patience = Patience(settings.lease, settings.retry_first, settings.retry_longest, settings.give_up_after)
     return {
         channel: Provider(
-            _sender(channel, settings, words),
+            _sender(channel, settings, words(OF_A_MAIL if channel == "email" else EVERYTHING)),
             Limits(settings.per_second(channel), settings.send_concurrency),
             replace(patience, give_up_after=min(patience.give_up_after, _NO_LONGER_THAN.get(channel, timedelta.max))),
             settings.policy.quiet_hours.get(channel),
@@ -38,8 +40,10 @@ def build_providers(settings: Settings, templates: Templates) -> Mapping[Channel
     }
 
 
-def words_of(templates: Templates, shop_name: str | None, public_url: str | None) -> Callable[[Outgoing], Rendered]:
-    """How a message is put into words, the same for all channels."""
+def words_of(
+    templates: Templates, shop_name: str | None, public_url: str | None, parts: Collection[Part] = EVERYTHING
+) -> Callable[[Outgoing], Rendered]:
+    """How a message is put into words, the same for all channels; `parts`: those that are needed."""
 
     def words(outgoing: Outgoing) -> Rendered:
         return render(
@@ -49,6 +53,7 @@ def words_of(templates: Templates, shop_name: str | None, public_url: str | None
             shop_name=shop_name,
             unsubscribe_url=unsubscribe_url(outgoing, public_url),
             as_of=outgoing.composed_at,
+            parts=parts,
         )
 
     return words

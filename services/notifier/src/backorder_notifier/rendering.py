@@ -5,7 +5,7 @@ undefined name is an error rather than a gap in a customer's mail.
 """
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ FILES: Final[Mapping[Part, str]] = {
     "html": "html.html",
     "sms": "sms.txt",
 }
+EVERYTHING: Final = tuple(FILES)
+OF_A_MAIL: Final[tuple[Part, ...]] = ("subject", "text", "html")
 WIDTH: Final = 76
 LONGEST_HTML: Final = 95_000  # bytes. Gmail cuts a page off at 102 kB, and the link to unsubscribe with it
 LEAST_BLOCKS: Final = 10  # a shop's own template that shows all lines is not made shorter by asking for less
@@ -40,7 +42,7 @@ LEAST_BLOCKS: Final = 10  # a shop's own template that shows all lines is not ma
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One message, ready for every channel. `language` is a tag such as "de"."""
+    """One message, ready for every channel; a part that was not asked for is "". `language` is a tag such as "de"."""
 
     subject: str
     text: str
@@ -92,19 +94,22 @@ def render(
     shop_name: str | None = None,
     unsubscribe_url: str | None = None,
     as_of: datetime | None = None,
+    parts: Collection[Part] = EVERYTHING,
 ) -> Rendered:
-    """The words of one message.
+    """The words of one message, in all parts or in those of a mail.
 
     `as_of` is when it was composed: a date from before that day is not said to be expected. `unsubscribe_url` is
     offered on optional kinds only.
     """
-    written = write(content, recipient, templates, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of)
+    written = write(
+        content, recipient, templates, shop_name=shop_name, unsubscribe_url=unsubscribe_url, as_of=as_of, parts=parts
+    )
     language, _ = choose(recipient.locale, templates.languages, templates.default_language)
     return Rendered(
         subject=_one_line(written["subject"]),
         text=_tidy(written["text"]),
         html=written["html"].strip() + "\n",
-        sms=_one_line(written["sms"]),
+        sms=_one_line(written.get("sms", "")),
         language=language.name,
         direction=language.direction,
     )
@@ -118,6 +123,7 @@ def write(
     shop_name: str | None,
     unsubscribe_url: str | None,
     as_of: datetime | None,
+    parts: Collection[Part] = EVERYTHING,
 ) -> dict[Part, str]:
     """The parts as the templates leave them, with whatever spaces and line breaks.
 
@@ -125,7 +131,7 @@ def write(
     """
     limits = AT_MOST
     while True:
-        written = _write(content, recipient, templates, shop_name, unsubscribe_url, as_of, limits)
+        written = _write(content, recipient, templates, shop_name, unsubscribe_url, as_of, limits, parts)
         length = len(written["html"].encode())
         if length <= LONGEST_HTML or limits.blocks < LEAST_BLOCKS:
             return written
@@ -140,10 +146,13 @@ def _write(
     unsubscribe_url: str | None,
     as_of: datetime | None,
     limits: Limits,
+    parts: Collection[Part],
 ) -> dict[Part, str]:
     language, locale = choose(recipient.locale, templates.languages, templates.default_language)
     written: dict[Part, str] = {}
     for part, file in FILES.items():
+        if part not in parts:
+            continue
         words = Words(language, locale, zone(recipient.timezone), part)
         told = values(
             content,
