@@ -519,7 +519,7 @@ async def test_after_a_run_the_planner_rests_so_that_bursts_are_told_once(
 def test_short_queues_are_planned_together_and_a_long_one_alone() -> None:
     assert list(portions([])) == []
     assert list(portions([(1, 10), (2, 6000), (3, 4000), (4, 1000), (5, 1)])) == [[1], [2], [3, 4], [5]]
-    assert [len(portion) for portion in portions([(n, 0) for n in range(450)])] == [200, 200, 50]
+    assert [len(portion) for portion in portions([(n, 0) for n in range(120)])] == [50, 50, 20]
 
 
 # ── against a plan from nothing, two planners at a time ──────────────────────────────────────────────────────────────

@@ -28,7 +28,8 @@ from tests.e2e.world import Position, World
 START_SECONDS = 1.0
 """From when the processes run until the first message is due: they connect."""
 GRACE_SECONDS = 2.0
-"""How long the subscriber reads on after the last was due."""
+"""How long the subscriber reads on after the last was due, and after the last that it read."""
+LONGEST_GRACE_SECONDS = 60.0
 TOPICS = ("allocations", "backorders")
 ECHO_TABLE = "CREATE TABLE echo (at timestamptz NOT NULL, records integer NOT NULL)"
 
@@ -158,7 +159,7 @@ async def _send(kafka: str, prefix: str, begin: float, plan: Sequence[Due]) -> l
 
 
 def subscribe(kafka: str, until: float, starts: Starts) -> list[Raw]:
-    """Reads until that moment; what it reads is looked at afterwards."""
+    """Reads until that moment and until nothing more comes; what it reads is looked at afterwards."""
     gc.disable()
     return asyncio.run(_subscribe(kafka, until, starts))
 
@@ -166,10 +167,13 @@ def subscribe(kafka: str, until: float, starts: Starts) -> list[Raw]:
 async def _subscribe(kafka: str, until: float, starts: Starts) -> list[Raw]:
     found: list[Raw] = []
     async with reader(kafka, starts) as consumer:
-        while time() < until:
+        quiet_at, end = until, until + LONGEST_GRACE_SECONDS
+        while time() < min(quiet_at, end):
             parts = await consumer.getmany(timeout_ms=100)
             now = time()
             found += [(now, record.timestamp, record.value) for part in parts.values() for record in part]
+            if parts:
+                quiet_at = max(until, now + GRACE_SECONDS)
     return found
 
 

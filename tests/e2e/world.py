@@ -74,13 +74,16 @@ class World:
         }
 
     async def allocator(
-        self, *, ready: bool = True, batch: int = 1000, accept: Sequence[str] | None = None, **variables: str
+        self, *, ready: bool = True, batch: int | None = None, accept: Sequence[str] | None = None, **variables: str
     ) -> Service:
         """Starts an allocator with further environment variables; waits until it is ready unless told not to.
 
-        `batch`: records in one transaction at most. `accept`: flags of `run`, instead of those that tests need anyway.
+        `batch`: records in one transaction at most, if not as many as shipped. `accept`: flags of `run`, instead of
+        those that tests need anyway.
         """
-        settings = self.allocator_settings | {"ALLOCATOR_MAX_BATCH_RECORDS": str(batch)} | variables
+        settings = self.allocator_settings | variables
+        if batch is not None:
+            settings["ALLOCATOR_MAX_BATCH_RECORDS"] = str(batch)
         return await self.service("backorder-allocator", settings, ready=ready, accept=accept)
 
     async def service(

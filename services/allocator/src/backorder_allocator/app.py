@@ -95,14 +95,15 @@ async def _run_parts(settings: Settings, pool: asyncpg.Pool, context: Context, s
     )
 
     def committed() -> None:
-        relay.wake.set()
-        for part in parts:
-            part.wake.set()
+        for woken in (relay, planner, timers):
+            woken.wake.set()
 
     # What a context remembers from one transaction to the next is for one task.
+    planner = Planner(context, settings.planner_interval_seconds, relay.wake.set)
+    timers = Timers(replace(context, pool_ids={}, policies={}), committed)
     parts: tuple[Part, ...] = (
-        Planner(context, settings.planner_interval_seconds, relay.wake.set),
-        Timers(replace(context, pool_ids={}, policies={}), committed),
+        planner,
+        timers,
         watch := Watch(context),
         Purging(timedelta(settings.dead_letters_keep_days)),
     )

@@ -25,7 +25,8 @@ from backorder_allocator.statements import run
 log = telemetry.logger(__name__)
 
 POOLS_A_TURN = 1000
-POOLS_AT_ONCE = 200
+POOLS_AT_ONCE = 50
+"""Input waits while Python plans them."""
 LINES_AT_ONCE = 5000
 IDLE_SECONDS = 2.0
 """How long it sleeps when nobody wakes it: another process may have left pools behind."""
@@ -50,22 +51,25 @@ class Planner:
 
     async def turn(self, connection: asyncpg.Connection) -> float:
         started = perf_counter()
-        found = await self.run(connection, datetime.now(UTC))
+        found = await self.run(connection, datetime.now(UTC), self.interval)
         if not found:
             return IDLE_SECONDS
-        seconds = perf_counter() - started
         telemetry.PLANNER_RUNS.inc()
-        telemetry.PLANNER_SECONDS.observe(seconds)
-        # Planning is worth less than input: it never takes more than half of the time, however much there is of it.
-        await sleep(self.ending, max(self.interval, seconds))
+        telemetry.PLANNER_SECONDS.observe(perf_counter() - started)
         return 0 if found == POOLS_A_TURN else IDLE_SECONDS
 
-    async def run(self, connection: asyncpg.Connection, at: datetime) -> int:
-        """Plan pools that are stale, at a time. Gives how many it found."""
+    async def run(self, connection: asyncpg.Connection, at: datetime, over: float | None = None) -> int:
+        """Plan pools that are stale, at a time, spread over so many seconds at least. Gives how many it found."""
         rows = await run(connection, "stale_pools", POOLS_A_TURN, list(self.setbacks.resting()), at)
         telemetry.STALE_POOLS.set(len(rows))
-        for ids in portions([(row["pool_id"], row["waiting"] if row["causes"] else 0) for row in rows]):
+        cut = list(portions([(row["pool_id"], row["waiting"] if row["causes"] else 0) for row in rows]))
+        for ids in cut:
+            began = perf_counter()
             await self.attempt(connection, ids, at)
+            if over is not None:
+                # Planning is worth less than input: it never takes more than half of the time, nor much of it at once.
+                took = perf_counter() - began
+                await sleep(self.ending, max(took, over / len(cut) - took))
         return len(rows)
 
     def failing(self) -> int:

@@ -70,6 +70,8 @@ class Publisher:
         while True:
             self.relay.wake.clear()
             ending = self.last_turn.is_set()
+            if ending:
+                self.relay.letters_at = 0.0
             try:
                 more = await self.relay.turn(connection)
             except NotReadyError:

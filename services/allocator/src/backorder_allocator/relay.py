@@ -30,6 +30,9 @@ from backorder_allocator.statements import Connection
 logs = telemetry.logger(__name__)
 
 LEASE_SECONDS = 10.0
+RENEW_SECONDS = 5.0
+"""A lease that ends in less is renewed first. A turn costs every batch, and each renewal is a commit."""
+DEAD_LETTERS_EVERY_SECONDS = 0.5
 EVENTS_AT_ONCE = 2000
 DEAD_LETTERS_AT_ONCE = 100
 IDLE_SECONDS = 1.0
@@ -71,16 +74,35 @@ class Relay:
         """Of our lease as the log tells it: it says nothing when the same one is renewed after a trouble."""
         self.held: Lease | None = None
         """The lease as we knew it last, until we gave it back: who was frozen learns from it that it was refused."""
+        self.letters_at = 0.0
+        """When to look for dead letters again (monotonic)."""
 
     async def turn(self, connection: Connection) -> bool:
-        """Take or renew the lease and publish one portion. True if there may be more at once."""
+        """Publish one portion, under a lease that is taken or renewed where that is due. True: there may be more."""
         asked = monotonic()
+        if self.lease is None or asked > self.lease_ends - RENEW_SECONDS:
+            await self.take_lease(connection, asked)
+        if self.lease is None or self.held is None:
+            return False
+        lease = self.held
+        reached("relay.leased")
+        if self.in_doubt is not None and self.in_doubt.over_at <= asked:
+            await self.publish_availability_again(connection, self.in_doubt, lease)
+        more_events = await self.publish_events(connection, lease)
+        if asked < self.letters_at:
+            return more_events
+        more_letters = await self.publish_dead_letters(connection, lease)
+        self.letters_at = asked if more_letters else asked + DEAD_LETTERS_EVERY_SECONDS
+        return more_events or more_letters
+
+    async def take_lease(self, connection: Connection, asked: float) -> None:
+        """Take the lease, or renew it."""
         lease = await log.take_lease(connection, self.holder, LEASE_SECONDS)
         self.held = await log.compared(connection, self.held, lease)
         if lease is None:
             self.lost()
             self.in_doubt = None
-            return False
+            return
         if self.lease is None or self.lease.epoch != lease.epoch:
             if self.epoch_told != lease.epoch:
                 logs.info("publishes the log", epoch=lease.epoch, seq=lease.seq)
@@ -90,12 +112,6 @@ class Relay:
             self.in_doubt = InDoubt(since, lease.seq + EVENTS_AT_ONCE, asked + SEND_TIMEOUT_SECONDS)
         self.lease, self.lease_ends = lease, asked + LEASE_SECONDS
         telemetry.RELAY_SEQ.set(lease.seq)
-        reached("relay.leased")
-        if self.in_doubt is not None and self.in_doubt.over_at <= asked:
-            await self.publish_availability_again(connection, self.in_doubt, lease)
-        more_events = await self.publish_events(connection, lease)
-        more_letters = await self.publish_dead_letters(connection, lease)
-        return more_events or more_letters
 
     async def publish_events(self, connection: Connection, lease: Lease) -> bool:
         events = await log.events_to_publish(connection, lease, EVENTS_AT_ONCE)

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
         description="from one run of the planner to the next at least",
     )
     topic_replication: int = Field(1, ge=1, le=32767, description="replication of topics that `topics --apply` makes")
-    max_batch_records: int = Field(1000, ge=1, le=10000, description="records in one transaction at most")
+    max_batch_records: int = Field(4000, ge=1, le=10000, description="records in one transaction at most")
     dead_letters_keep_days: float = Field(
         30,
         gt=0,

@@ -136,7 +136,9 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         auto_offset_reset="earliest",
         # What a sender aborted never happened; by default it is read like the rest.
         isolation_level="read_committed",
-        fetch_max_wait_ms=50,
+        # Each record by itself would cost the broker, which goes over all partitions for every answer, as much as ten.
+        fetch_min_bytes=64 * 1024,
+        fetch_max_wait_ms=20,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=10_000,
         rebalance_timeout_ms=30_000,

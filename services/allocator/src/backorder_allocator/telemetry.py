@@ -37,7 +37,7 @@ UNPUBLISHED = Gauge("allocator_unpublished", "Events that are committed and not 
 POLL_FAILURES = Counter("allocator_poll_failures_total", "Polls of Kafka tried again", ["cause"])
 RELAY_FAILURES = Counter("allocator_relay_failures_total", "Publishing tried again", ["cause"])
 PLANNER_RUNS = Counter("allocator_planner_runs_total", "Turns of the planner that found stale pools")
-PLANNER_SECONDS = Histogram("allocator_planner_seconds", "One turn of the planner", buckets=FAST)
+PLANNER_SECONDS = Histogram("allocator_planner_seconds", "One turn of the planner, its rests included", buckets=FAST)
 PROMISES_MOVED = Counter("allocator_promises_moved_total", "Lines whose date moved by a calendar day", ["cause"])
 STALE_POOLS = Gauge("allocator_stale_pools", "Pools that the planner found stale in its last turn, 1,000 at most")
 TIMERS_FIRED = Counter("allocator_timers_fired_total", "Timers that did their work", ["kind"])

@@ -25,7 +25,7 @@ log = telemetry.logger(__name__)
 TIMERS_AT_ONCE = 100
 LONGEST_SLEEP_SECONDS = 2.0
 """Another process may have set a timer that is due before all that were known."""
-REST_SECONDS = 0.05
+REST_SECONDS = 0.2
 """It is woken by every batch, and not every batch is worth a look."""
 
 
