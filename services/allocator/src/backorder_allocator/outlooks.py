@@ -55,9 +55,9 @@ def outlook(state: State, key: PoolKey, rules: Rules, now: datetime) -> Outlook:
 async def read_moved(
     connection: Connection, pools: Mapping[PoolKey, int | None], views: Views, changes: Iterable[LineChange]
 ) -> Rows:
-    """The lines that wait before or after and change themselves, all others whose date moves, and few others.
+    """The lines that change themselves, all others whose date moves, and few others; with the steps that cover them.
 
-    By pool in the order of `pools`, by rank, with their steps. `pools`: ids, None for one that is not there yet.
+    By pool in the order of `pools`, by rank. `pools`: ids, None for one that is not there yet.
     """
     asked = []
     for key, pool_id in pools.items():
@@ -67,7 +67,7 @@ async def read_moved(
     lines = [
         (places[line.pool], *line.rank, line.waiting - (before.waiting if before else 0))
         for before, line in changes
-        if line.pool in places and (line.waiting or (before and before.waiting))
+        if line.pool in places
     ]
     return await run(connection, "dates_that_move", *columns(asked, 4), *columns(lines, 5))
 

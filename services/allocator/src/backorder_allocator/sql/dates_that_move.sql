@@ -40,7 +40,7 @@ WITH asked AS MATERIALIZED (
         WINDOW by_rank AS (ORDER BY u.ranked_at, u.order_id, u.line_no)
     ) q
 )
-SELECT w.place, w.ranked_at, w.order_id, w.line_no, w.changes, w.step_before, w.step_after, w.quantity_ordered,
+SELECT w.place, w.order_id, w.line_no, w.changes, w.step_before, w.step_after, w.quantity_ordered,
        w.quantity_allocated, w.waiting AS quantity_waiting, w.quantity_rejected, w.quantity_released, w.promised_at,
        w.lead_at, w.lead_days,
        -- Only a date by lead time needs it, which nearly no line has.
