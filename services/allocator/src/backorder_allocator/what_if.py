@@ -79,7 +79,7 @@ async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules, now
     state = State(policies=await store.policies_of(connection, skus))
     found = await reading.pools_of(connection, skus, rules.default_policy)
     ids = {each.pool.key: each.pool_id for each in found}
-    for key in named:
+    for key in sorted(named):
         _check_known(key, ids, state)
     state.pools = {each.pool.key: each.pool for each in found}
     state.supplies = await store.supplies_to_come(connection, [ids[key] for key in named if key in ids])
