@@ -89,6 +89,7 @@ HOT: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "move_queue_days": (([1, 1, 7], [DAY_2] * 3, [1, 2, 3]), "queue_days_pkey", 2),
     "orders_holding": (([1, 2],), "lines_held", 9),
     "lock_orders": ((["o5", "o6"],), "orders_pkey", 2),
+    "read_orders": ((["o5", "o6"],), "orders_pkey", 2),
     "lines_of_orders": ((["o5", "o6"],), "lines_pkey", 2),
     "units_of_orders": ((["o5", "o6"], ["o5"], [1], [1]), "lines_pkey", 2),
     "early_shipments": ((["o2", "o600"],), "fulfilments_that_wait", 1),

@@ -133,7 +133,7 @@ def histories(draw: st.DrawFn, pools: Pools) -> list[Message]:
     placed = [draw(orders(order_id, pools)) for order_id in draw(st.permutations(ORDER_IDS))[draw(st.integers(0, 8)) :]]
     for number, order in enumerate(placed):
         sku, location = draw(pools)
-        about = {"id": f"m{number}", "occurred_at": START, "sku": sku, "location": location}
+        about: dict[str, Any] = {"id": f"m{number}", "occurred_at": START, "sku": sku, "location": location}
         match draw(st.sampled_from(["nothing", "nothing", "nothing", "receipt", "adjustment", "cancel"])):
             case "receipt":
                 messages.append(StockReceived(receipt_id=f"r{number}", quantity=draw(quantities), **about))
@@ -154,7 +154,7 @@ def questions(draw: st.DrawFn) -> tuple[list[Message], list[Idea]]:
     pools = st.sampled_from(draw(st.sampled_from([POOLS[:1], POOLS[:2], POOLS[:2], POOLS])))
     history = draw(histories(pools))
     announced = sorted({message.supply_id for message in history if isinstance(message, SupplyExpected)})
-    receipts = st.builds(lambda pool, units: Receipt(*pool, units), pools, st.integers(1, 9))
+    receipts = st.builds(lambda pool, units: Receipt(pool[0], pool[1], units), pools, st.integers(1, 9))
     delays = st.builds(
         Delay,
         st.sampled_from([*announced * 3, "s1/X"]),

@@ -1,4 +1,4 @@
-"""Who would gain and who would lose: lines before and after something happened, as `what-if` tells them. Pure."""
+"""Who would gain and who would lose: lines before and after something happened, as `what-if` tells them."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
