@@ -91,6 +91,7 @@ HOT: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "lock_orders": ((["o5", "o6"],), "orders_pkey", 2),
     "read_orders": ((["o5", "o6"],), "orders_pkey", 2),
     "lines_of_orders": ((["o5", "o6"],), "lines_pkey", 2),
+    "lines_by_order": (("o50007",), "lines_waiting", 6),
     "units_of_orders": ((["o5", "o6"], ["o5"], [1], [1]), "lines_pkey", 2),
     "early_shipments": ((["o2", "o600"],), "fulfilments_that_wait", 1),
     "known_fulfilments": ((["shipped"], ["sh"], ["o600"]), "fulfilments_pkey", 1),
