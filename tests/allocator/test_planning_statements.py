@@ -1,4 +1,4 @@
-"""What the planner, the timers and the relay look for is found by an index, however long the history is."""
+"""What the planner, `what-if`, the timers and the relay look for is found by an index, however long the history is."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -36,12 +36,18 @@ FROM generate_series(1, 50000) n;
 ANALYZE;
 """
 DAY = datetime(2026, 11, 2, tzinfo=UTC)
+STEPS = '[[0, 2], ["2026-11-02", "2026-11-09"]]'
 LOOKED_FOR: dict[str, tuple[tuple[Any, ...], str, int]] = {
     "stale_pools": ((1000, [], DAY), "pools_stale", 4),
     "lock_stale_pools": (([1, 2],), "pools_pkey", 2),
     "wait_for_pools": (([1, 2],), "pools_pkey", 2),
     "pools_to_plan": (([1, 2],), "pools_pkey", 2),
-    "lines_to_plan": (([2], ['[[0], ["2026-11-02"]]'], [None], [DAY]), "lines_waiting", 5),
+    "lines_to_plan": (([2], [STEPS], [None], [DAY]), "lines_waiting", 5),
+    "dates_that_move": (
+        ([2, None], [STEPS] * 2, [STEPS] * 2, [True] * 2, [1, 2], [DAY] * 2, ["a", "b"], [1, 1], [9, 9]),
+        "lines_waiting",
+        3,
+    ),
     "lock_orders_to_tell": ((["o5", "o6"],), "orders_pkey", 2),
     "write_promises": ((["o5", "o6"], [1, 1], [DAY] * 2, [DAY] * 2, [None] * 2, [None] * 2), "lines_pkey", 2),
     "count_backorder_events": ((["o5", "o6"], [1, 1]), "orders_pkey", 2),

@@ -1,5 +1,6 @@
 """Figure 8: what operators ask of a long queue."""
 
+import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +19,7 @@ from backorder_allocator.what_if import Idea, what_if
 from backorder_schemas import Customer, OrderLine, OrderPlaced
 from tests.bench.frame import Bench, Figure, Goal, Table
 from tests.bench.hot_statements import explained
-from tests.bench.loaded import Load, fill, order_id, sku
+from tests.bench.loaded import COMES_FROM, Load, fill, order_id, sku
 from tests.bench.loaded_bytes import LOCATION
 from tests.e2e.processes import command
 
@@ -47,7 +48,7 @@ async def measure(bench: Bench) -> Figure:
         first, _ = await _timed(partial(explain, connection, order_id(0)), rounds)
         rows.append(["explain the first in line", "0 ahead", f"{first * 1000:,.1f}"])
         plans = [
-            await explained(connection, "orders_of_queues", [1]),
+            await explained(connection, "dates_that_move", *_twenty_ahead(now)),
             await explained(connection, "lines_by_order", order_id(LINES - 1)),
         ]
     finally:
@@ -99,6 +100,14 @@ def _ideas(now: datetime) -> dict[str, Idea]:
         "the next supply is a week late": Delay("S-1", timedelta(days=7)),
         "20 units enter ahead of all": ahead,
     }
+
+
+def _twenty_ahead(now: datetime) -> list[list[Any]]:
+    """The arguments of `dates_that_move` for the last of these ideas."""
+    dates = [now, *(now + COMES_FROM + timedelta(days=supply) for supply in range(1, SUPPLIES + 1))]
+    reached = [supply * (LINES // SUPPLIES) for supply in range(SUPPLIES + 1)]
+    steps = json.dumps([reached, [date.date().isoformat() for date in dates]])
+    return [[1], [steps], [steps], [False], [1], [now - timedelta(days=1000)], ["ahead"], [1], [20]]
 
 
 async def _timed(ask: Callable[[], Awaitable[Any]], rounds: int) -> tuple[float, Any]:

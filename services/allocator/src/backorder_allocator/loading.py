@@ -84,7 +84,7 @@ async def load(connection: Connection, touched: Touched, context: Context) -> St
     if order_ids:
         state.orders = await store.lock_orders(connection, order_ids)
     _check(state, touched, {each.order_id for each in units})
-    _set_horizons(state, heads, locked)
+    set_horizons(state, heads, locked)
     await queues.read_places(connection, state, touched, locked, may_lose, context.rules)
     if touched.cancels:
         state.cancels = await store.known_cancels(connection, touched.cancels)
@@ -204,7 +204,8 @@ def _check(state: State, touched: Touched, counted: Set[str]) -> None:
         raise MoreToLockError(missing, shipped_early)
 
 
-def _set_horizons(state: State, heads: Mapping[int, list[Rank]], locked: Mapping[int, LockedPool]) -> None:
+def set_horizons(state: State, heads: Mapping[int, list[Rank]], locked: Mapping[int, LockedPool]) -> None:
+    """Say how far queues are read that are longer than what was read of them."""
     # Counted in one walk: an order may have a thousand lines in as many pools.
     loaded: Counter[PoolKey] = Counter()
     for order in state.orders.values():

@@ -1,13 +1,12 @@
-"""Pools as they are, read without locks for whoever asks: stock, policies, what is to come, whole queues."""
+"""Pools as they are, read without locks for whoever asks: stock, policies, what is to come."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-import asyncpg
+from datetime import datetime
 
 from backorder_allocator import store
 from backorder_allocator.ranking import LATEST
-from backorder_allocator.state import Order, Policy, Pool, PoolKey, Supply
+from backorder_allocator.state import Policy, Pool, PoolKey, Supply
 from backorder_allocator.statements import Connection, run
 
 
@@ -18,6 +17,8 @@ class PoolNow:
     pool: Pool
     pool_id: int
     is_planned: bool
+    queue_end: datetime | None
+    """No line that waits is ranked behind this moment."""
 
 
 async def pools_of(
@@ -43,6 +44,7 @@ async def pools_of(
             ),
             row["pool_id"],
             row["stale_since"] is None,
+            row["queue_end"],
         )
         for row in await run(connection, "named_pools", named, location)
     ]
@@ -57,24 +59,3 @@ async def supplies_of(connection: Connection, pool_ids: Iterable[int]) -> dict[P
     for supplies in found.values():
         supplies.sort(key=lambda supply: (supply.expected_at or LATEST, supply.key.supply_id))
     return found
-
-
-def orders_of(rows: Iterable[asyncpg.Record]) -> dict[str, Order]:
-    """Orders with their lines from rows of `orders_of_queues`."""
-    orders: dict[str, Order] = {}
-    for row in rows:
-        order = orders.get(row["order_id"])
-        if order is None:
-            order = orders[row["order_id"]] = Order(
-                row["order_id"],
-                row["placed_at"],
-                row["ranked_at"],
-                delivery=row["delivery"],
-                customer_id=row["customer_id"],
-                fingerprint=row["fingerprint"],
-                release_no=row["release_no"],
-                escalates_at=row["escalates_at"],
-                escalated=row["escalated"],
-            )
-        order.lines[row["line_no"]] = store.line_of(row)
-    return orders

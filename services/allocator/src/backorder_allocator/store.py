@@ -31,7 +31,7 @@ from backorder_allocator.state import (
     Supply,
     SupplyKey,
 )
-from backorder_allocator.statements import Connection, columns, copy, run
+from backorder_allocator.statements import Connection, Rows, columns, copy, run
 from backorder_schemas import LinesShipped, OrderCancelled
 
 
@@ -286,7 +286,24 @@ def line_of(row: asyncpg.Record) -> Line:
 
 async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, Order]:
     """The orders that exist, locked, with all their lines, and the cancels and shipments that came before them."""
-    rows = await run(connection, "lock_orders", sorted(order_ids))
+    orders = await _with_lines(connection, await run(connection, "lock_orders", sorted(order_ids)))
+    stubs = [order.order_id for order in orders.values() if order.placed_at is None]
+    if stubs:
+        for row in await run(connection, "early_cancels", stubs):
+            order = orders[row["order_id"]]
+            order.early_cancels += (OrderCancelled.model_validate_json(row["body"]),)
+        for row in await run(connection, "early_shipments", stubs):
+            order = orders[row["order_id"]]
+            order.early_shipments += (LinesShipped.model_validate_json(row["body"]),)
+    return orders
+
+
+async def read_orders(connection: Connection, order_ids: Iterable[str]) -> dict[str, Order]:
+    """The orders that exist with all their lines, without locks: in one snapshot. For those that were placed."""
+    return await _with_lines(connection, await run(connection, "read_orders", list(order_ids)))
+
+
+async def _with_lines(connection: Connection, rows: Rows) -> dict[str, Order]:
     await allow_idling(connection, len(rows))
     orders = {
         row["order_id"]: Order(
@@ -311,14 +328,6 @@ async def lock_orders(connection: Connection, order_ids: Iterable[str]) -> dict[
         await allow_idling(connection, len(lines))
         for row in lines:
             orders[row["order_id"]].lines[row["line_no"]] = line_of(row)
-        stubs = [order.order_id for order in orders.values() if order.placed_at is None]
-        if stubs:
-            for row in await run(connection, "early_cancels", stubs):
-                order = orders[row["order_id"]]
-                order.early_cancels += (OrderCancelled.model_validate_json(row["body"]),)
-            for row in await run(connection, "early_shipments", stubs):
-                order = orders[row["order_id"]]
-                order.early_shipments += (LinesShipped.model_validate_json(row["body"]),)
     return orders
 
 

@@ -1,37 +1,41 @@
 """`what-if`: who would gain, who would lose and which dates would move, by the real rules, with nothing written.
 
-The queues concerned are read whole, in one snapshot without locks; then `decide` and `plan` do what they would do.
+As much is read as the service would read for the same messages, in one snapshot without locks; then `decide` does what
+it would do. Whose date would move by that is asked of PostgreSQL, which knows the queues.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
-from backorder_allocator import reading, store, words
+from backorder_allocator import outlooks, reading, store, unlocked, words
 from backorder_allocator.allocation import decide
 from backorder_allocator.arguments import Delay, Receipt
-from backorder_allocator.decision import Event, Input, Message, Rules
+from backorder_allocator.decision import Decision, Event, Input, Message, Rules
 from backorder_allocator.errors import ConfigurationError
+from backorder_allocator.gains import gains
+from backorder_allocator.outlooks import LineChange
 from backorder_allocator.output import as_json, show_table
-from backorder_allocator.promises import UNKNOWN, Promise, Waiting, held, later, moved, plan, project
+from backorder_allocator.promises import later
 from backorder_allocator.ranking import EARLIEST, spoken
-from backorder_allocator.state import Line, Pool, PoolKey, State, Supply
-from backorder_allocator.statements import Connection, Rows, run
+from backorder_allocator.state import Pool, PoolKey, State, Supply, SupplyKey
+from backorder_allocator.statements import Connection, run
+from backorder_allocator.touching import touched_by
 from backorder_schemas import OrderPlaced, StockReceived, SupplyExpected
 
 Idea = Receipt | Delay | OrderPlaced
 """Something that might happen."""
-LineKey = tuple[str, int]
-EFFECTS = ("new", "gains", "loses")
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that is known of the pools concerned: their whole queues, and what is to come for them."""
+class Asked:
+    """The messages that would tell of what might happen, and all that they can touch."""
 
     state: State
-    pools: Sequence[PoolKey]
+    inputs: Sequence[Input]
+    pools: Mapping[PoolKey, int | None]
+    """Those that are named, sorted, with the ids of those that are there."""
 
 
 async def what_if(connection: Connection, ideas: Sequence[Idea], rules: Rules, now: datetime) -> dict[str, Any]:
@@ -40,17 +44,34 @@ async def what_if(connection: Connection, ideas: Sequence[Idea], rules: Rules, n
     Raises ConfigurationError for a SKU or supply that nobody named, or an order that there is already.
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
-        snapshot, lines = await _read(connection, ideas, rules)
-    # A long queue takes a while: not within the transaction, which must not idle.
-    snapshot.state.orders = reading.orders_of(lines)
-    return _compared(snapshot, ideas, rules, now)
+        asked = await _read(connection, ideas, rules, now)
+        decision = decide(asked.state, asked.inputs, rules)
+        changes = _changes(asked.state, decision)
+        views = {
+            key: (
+                outlooks.outlook(asked.state, key, rules, now),
+                outlooks.outlook(decision.state, key, rules, now),
+            )
+            for key in asked.pools
+        }
+        rows = await outlooks.read_moved(connection, asked.pools, views, changes)
+    return {
+        "at": now,
+        "ideas": [_in_words(idea) for idea in ideas],
+        "pools": [
+            _pool(key, asked.state.pools.get(key, Pool(key)), decision.state.pools.get(key, Pool(key)))
+            for key in asked.pools
+        ],
+        "lines": gains(decision.state, changes, views, rows),
+        "events": [_event(event) for event in decision.events],
+    }
 
 
 # ── what is ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules) -> tuple[Snapshot, Rows]:
-    """Everything that these ideas can touch; orders as rows of their lines. In a transaction with one snapshot."""
+async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules, now: datetime) -> Asked:
+    """Everything that these ideas can touch. In a transaction with one snapshot."""
     named: set[PoolKey] = set()
     for idea in ideas:
         named |= await _named_by(connection, idea)
@@ -58,17 +79,13 @@ async def _read(connection: Connection, ideas: Iterable[Idea], rules: Rules) -> 
     state = State(policies=await store.policies_of(connection, skus))
     found = await reading.pools_of(connection, skus, rules.default_policy)
     ids = {each.pool.key: each.pool_id for each in found}
-    for key in named:
+    for key in sorted(named):
         _check_known(key, ids, state)
-    concerned = [ids[key] for key in named if key in ids]
-    lines = await run(connection, "orders_of_queues", concerned)
-    state.supplies = await store.supplies_to_come(connection, concerned)
-    # What such an order holds in other pools may be released by what happens in these; substitutes are named.
-    others = {row["sku"] for row in lines}
-    others.update(sku for each in found for sku in each.pool.policy.substitutes)
-    found += await reading.pools_of(connection, others - skus, rules.default_policy)
     state.pools = {each.pool.key: each.pool for each in found}
-    return Snapshot(state, sorted(named)), lines
+    state.supplies = await store.supplies_to_come(connection, [ids[key] for key in named if key in ids])
+    inputs = [Input(message, now) for message in _messages(ideas, state.supplies, now)]
+    await unlocked.load(connection, state, found, touched_by(inputs), rules)
+    return Asked(state, inputs, {key: ids.get(key) for key in sorted(named)})
 
 
 async def _named_by(connection: Connection, idea: Idea) -> set[PoolKey]:
@@ -95,62 +112,31 @@ def _check_known(key: PoolKey, known: Iterable[PoolKey], state: State) -> None:
         raise ConfigurationError(f"SKU {key.sku} is not known at {key.location}, but at {', '.join(locations)}")
 
 
-# ── what would be ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _compared(snapshot: Snapshot, ideas: Sequence[Idea], rules: Rules, now: datetime) -> dict[str, Any]:
-    before = snapshot.state
-    after = before
-    events: list[Event] = []
+def _messages(ideas: Iterable[Idea], supplies: Mapping[SupplyKey, Supply], now: datetime) -> list[Message]:
+    """The messages that would tell of these ideas, one after the other."""
+    known = dict(supplies)
+    messages: list[Message] = []
     for number, idea in enumerate(ideas, 1):
-        for message in _messages(idea, after, now, f"what-if:{number}"):
-            decision = decide(after, [Input(message, now)], rules)
-            after = decision.state
-            events += decision.events
-    dates_before = _dates(before, snapshot.pools, rules, now)
-    dates_after = _dates(after, snapshot.pools, rules, now)
-    lines_before, lines_after = _lines(before), _lines(after)
-    lines = [
-        (line, described)
-        for key, line in lines_after.items()
-        if (
-            described := _line(
-                lines_before.get(key), line, dates_before.get(key, UNKNOWN), dates_after.get(key, UNKNOWN)
-            )
-        )
-    ]
-    lines.sort(key=lambda each: (EFFECTS.index(each[1]["effect"]), each[0].pool, each[0].rank))
-    return {
-        "at": now,
-        "ideas": [_in_words(idea) for idea in ideas],
-        "pools": [_pool(key, before.pools.get(key, Pool(key)), after.pools[key]) for key in snapshot.pools],
-        "lines": [described for _, described in lines],
-        "events": [_event(event) for event in events],
-    }
+        name = f"what-if:{number}"
+        match idea:
+            case OrderPlaced():
+                messages.append(idea)
+            case Receipt():
+                messages.append(_received(idea, now, name))
+            case Delay():
+                # It may name several: one for each SKU. Of one that is delayed twice, the second counts from the first.
+                for key in sorted(known):
+                    if idea.supply in {key.supply_id, f"{key.supply_id}/{key.sku}"}:
+                        delayed = _delayed(known[key], idea.by, now, name)
+                        known[key] = replace(known[key], revision=delayed.revision, expected_at=delayed.expected_at)
+                        messages.append(delayed)
+    return messages
 
 
-def _messages(idea: Idea, state: State, now: datetime, name: str) -> list[Message]:
-    """The messages that would tell of it. A delay may name several supplies: one for each SKU."""
-    match idea:
-        case OrderPlaced():
-            return [idea]
-        case Receipt():
-            receipt = StockReceived(
-                id=name,
-                occurred_at=now,
-                receipt_id=name,
-                sku=idea.sku,
-                location=idea.location,
-                quantity=idea.quantity,
-            )
-            return [receipt]
-        case Delay():
-            named = (
-                supply
-                for supply in state.supplies.values()
-                if idea.supply in {supply.key.supply_id, f"{supply.key.supply_id}/{supply.key.sku}"} and supply.to_come
-            )
-            return [_delayed(supply, idea.by, now, name) for supply in sorted(named, key=lambda each: each.key)]
+def _received(idea: Receipt, now: datetime, name: str) -> StockReceived:
+    return StockReceived(
+        id=name, occurred_at=now, receipt_id=name, sku=idea.sku, location=idea.location, quantity=idea.quantity
+    )
 
 
 def _delayed(supply: Supply, by: timedelta, now: datetime, name: str) -> SupplyExpected:
@@ -171,83 +157,16 @@ def _delayed(supply: Supply, by: timedelta, now: datetime, name: str) -> SupplyE
     )
 
 
-def _dates(state: State, pools: Iterable[PoolKey], rules: Rules, now: datetime) -> dict[LineKey, Promise]:
-    """The dates of all lines in these pools that wait, or that are there and may not ship yet or any more."""
-    queues: dict[PoolKey, list[Line]] = {key: [] for key in pools if key in state.pools}
-    for line in _lines(state).values():
-        if line.pool in queues:
-            queues[line.pool].append(line)
-    dates: dict[LineKey, Promise] = {}
-    for key, lines in queues.items():
-        pool = state.pools[key]
-        coming = (supply.coming(now) for supply in state.supplies.values() if supply.pool == key)
-        projection = project(pool.unassigned, [each for each in coming if each is not None], now, rules.promises)
-        release_at = pool.release_at(now)
-        queue = sorted((line for line in lines if line.waiting), key=lambda line: line.rank)
-        waiting = [
-            Waiting(
-                line.order_id,
-                line.line_no,
-                line.waiting,
-                state.orders[line.order_id].placed_at or now,
-                line.promised_at,
-                line.first_promised_at,
-                line.lead,
-            )
-            for line in queue
-        ]
-        days = pool.policy.default_lead_time_days
-        promises = plan(waiting, projection, lead_time_days=days, release_at=release_at, now=now)
-        for line in lines:
-            if line.allocated and not line.waiting:
-                dates[line.order_id, line.line_no] = held(release_at if line.held else None, now)
-        for line, promise in zip(queue, promises, strict=True):
-            dates[line.order_id, line.line_no] = promise
-    return dates
+# ── what would be ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _lines(state: State) -> dict[LineKey, Line]:
-    return {(order.order_id, number): line for order in state.orders.values() for number, line in order.lines.items()}
-
-
-def _line(before: Line | None, after: Line, was: Promise, would_be: Promise) -> dict[str, Any] | None:
-    """A line that gains, loses or is new; None for all others."""
-    effect = _effect(before, after, was, would_be)
-    if effect is None:
-        return None
-    return {
-        "order_id": after.order_id,
-        "line_no": after.line_no,
-        "sku": after.pool.sku,
-        "location": after.pool.location,
-        "effect": effect,
-        "quantity_ordered": after.ordered,
-        "allocated_before": before.allocated if before else 0,
-        "allocated_after": after.allocated,
-        "waiting_before": before.waiting if before else 0,
-        "waiting_after": after.waiting,
-        "released_before": before.released if before else 0,
-        "released_after": after.released,
-        "rejected_after": after.rejected,
-        "promised_at": before.promised_at if before else None,
-        "date_before": was.at,
-        "date_after": would_be.at,
-        "covered_by": words.covered_by(would_be),
-        "supply_id": would_be.supply_id,
-    }
-
-
-def _effect(
-    before: Line | None, after: Line, was: Promise, would_be: Promise
-) -> Literal["new", "gains", "loses"] | None:
-    if before is None:
-        return "new"
-    more = (after.allocated - before.allocated) or (after.released - before.released)
-    if more:
-        return "gains" if more > 0 else "loses"
-    if not moved(was.at, would_be.at):
-        return None
-    return "gains" if would_be.at is not None and (was.at is None or would_be.at < was.at) else "loses"
+def _changes(before: State, decision: Decision) -> list[LineChange]:
+    """Every line that would change itself, not only its date."""
+    changed = decision.changed_lines.values()
+    return [
+        *((None, line) for line in decision.new_lines.values()),
+        *((before.orders[line.order_id].lines[line.line_no], line) for line in changed),
+    ]
 
 
 def _pool(key: PoolKey, before: Pool, after: Pool) -> dict[str, Any]:
