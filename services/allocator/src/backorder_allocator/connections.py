@@ -29,7 +29,7 @@ SESSION = {
 }
 SERVICE = SESSION | {"enable_seqscan": "off"}
 """What the service runs all the time finds its rows by an index. Plans are kept, and one that was made while a table
-was empty would read all of it, until the server's autovacuum comes by: a minute in which a new shop's orders pile up."""
+was empty would read all of it until autovacuum comes by: a minute in which a new shop's orders pile up."""
 PREPARED_FOR_GOOD = {"max_cached_statement_lifetime": 0, "statement_cache_size": 500}
 """Statements are few. By default each would be prepared again every 5 minutes, in the middle of a transaction."""
 COMMAND_TIMEOUT_SECONDS = 65.0
