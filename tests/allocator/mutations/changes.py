@@ -142,7 +142,7 @@ POLICIES = (
     in_(
         "work",
         "what may be bought instead is told as listed",
-        ("tuple(sorted(listed, key=is_out_of_stock))", "tuple(listed)"),
+        ("sorted(listed, key=is_out_of_stock)", "listed"),
     ),
 )
 
@@ -158,7 +158,7 @@ DELIVERY = (
     in_(
         "state",
         "what was released is released again",
-        ("return self.allocated - self.shipped - self.released", "return self.allocated - self.shipped"),
+        ("return self.allocated - self.shipped - released", "return self.allocated - self.shipped"),
     ),
     in_(
         "work",
@@ -260,7 +260,11 @@ SUPPLIES = (
 )
 
 PROMISES = (
-    in_("promises", "a supply is promised to everybody who waits", ("wanted += line.units", "wanted = line.units")),
+    in_(
+        "promises",
+        "a supply is promised to everybody who waits",
+        ("accumulate(line.units for line in queue)", "(line.units for line in queue)"),
+    ),
     in_("work", "a new line is promised what those ahead were promised", ("units + (ahead or 0),", "units,")),
     in_("promises", "no promise waits for handling", ("later(date, rules.handling) for", "date for")),
     in_(
