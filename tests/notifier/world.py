@@ -253,6 +253,18 @@ class World:
             await connection.close()
         return [Delivery(**dict(row) | {"about": tuple(row["about"])}) for row in rows]
 
+    async def has_read(self, records: int, seconds: float = 20) -> None:
+        """Waits until so many records are read, of all topics."""
+        connection = await asyncpg.connect(self.database)
+
+        async def done() -> bool:
+            return bool(await connection.fetchval("SELECT sum(next_offset) >= $1 FROM cursors", records))
+
+        try:
+            await eventually(done, seconds)
+        finally:
+            await connection.close()
+
     async def settled(self, count: int, seconds: float = 20) -> list[Delivery]:
         """All deliveries, once there are so many and each has an end."""
 
