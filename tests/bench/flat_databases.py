@@ -8,7 +8,7 @@ from time import monotonic
 
 import asyncpg
 
-from backorder_allocator.connections import SESSION
+from backorder_allocator.connections import SERVICE
 from tests.bench.frame import Bench
 from tests.bench.loaded import Counted, Load, counted, fill
 
@@ -52,7 +52,7 @@ async def load_all(bench: Bench, wanted: Sequence[Case]) -> list[Loaded]:
         async with core:
             began = monotonic()
             url = bench.databases.create_database(bench.templates["allocator"])
-            connection = await asyncpg.connect(url, server_settings=SESSION | {"statement_timeout": "0"})
+            connection = await asyncpg.connect(url, server_settings=SERVICE | {"statement_timeout": "0"})
             try:
                 await fill(connection, case.load, datetime.now(UTC))
                 loaded = Loaded(case, url, await counted(connection), monotonic() - began)

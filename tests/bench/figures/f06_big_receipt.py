@@ -7,7 +7,7 @@ from statistics import median
 
 import asyncpg
 
-from backorder_allocator.connections import SESSION
+from backorder_allocator.connections import SERVICE
 from tests.bench import filling
 from tests.bench.filling import LOOK_SECONDS, OTHER_POOLS, OTHERS_A_SECOND, UNTIL, Kind, Run
 from tests.bench.frame import Bench, Figure, Goal, Table
@@ -33,7 +33,7 @@ async def measure(bench: Bench) -> Figure:
 
 async def _template(bench: Bench, lines: int) -> str:
     url = bench.databases.create_database(bench.templates["allocator"])
-    connection = await asyncpg.connect(url, server_settings=SESSION)
+    connection = await asyncpg.connect(url, server_settings=SERVICE)
     try:
         await fill(connection, Load(lines, units_to_come=lines), datetime.now(UTC))
         assert (await counted(connection)).lines_waiting == lines

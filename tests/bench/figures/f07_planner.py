@@ -12,7 +12,7 @@ import asyncpg
 
 from backorder_allocator import batches, store
 from backorder_allocator.batches import Record
-from backorder_allocator.connections import PREPARED_FOR_GOOD, SESSION
+from backorder_allocator.connections import PREPARED_FOR_GOOD, SERVICE
 from backorder_allocator.decision import Input, Message, Rules
 from backorder_allocator.loading import Context
 from backorder_allocator.planner import Planner
@@ -46,7 +46,7 @@ class Run:
 async def measure(bench: Bench) -> Figure:
     now = datetime.now(UTC).replace(microsecond=0)
     template = bench.databases.create_database(bench.templates["allocator"])
-    connection = await asyncpg.connect(template, server_settings=SESSION)
+    connection = await asyncpg.connect(template, server_settings=SERVICE)
     try:
         await fill(connection, Load(LINES, supplies=SUPPLIES, units_to_come=UNITS), now)
         scans = await explained(connection, "lines_to_plan", [1], ['[[0], ["2026-11-02"]]'], [None], [None])
@@ -64,7 +64,7 @@ async def measure(bench: Bench) -> Figure:
 
 async def _round(bench: Bench, template: str, messages: Sequence[Message]) -> Run:
     connection = await asyncpg.connect(
-        bench.databases.create_database(template), server_settings=SESSION, **PREPARED_FOR_GOOD
+        bench.databases.create_database(template), server_settings=SERVICE, **PREPARED_FOR_GOOD
     )
     try:
         rules = Rules()

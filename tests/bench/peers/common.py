@@ -13,7 +13,7 @@ from tests.bench.peers import sampling
 
 POOL = {"min_size": 2, "max_size": 4}
 """As many connections as the allocator has."""
-SESSION = {"jit": "off", "timezone": "UTC"}
+SESSION = {"jit": "off", "timezone": "UTC", "enable_seqscan": "off"}
 
 
 @dataclass(frozen=True, slots=True)
