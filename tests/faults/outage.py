@@ -273,7 +273,8 @@ async def prove(scene: Scene, sent: Load, report: Report) -> None:
     assert all(lines <= allowed for lines in report.lines.values()), report
     # Whoever waits for a database should not be restarted, and not be asked for anything.
     assert set(report.alive.values()) == {(200, 503)}, report
-    assert [service.process.poll() for service in scene.services] == [None] * len(scene.services), "nobody ended"
+    ended = [service.explain() for service in scene.services if service.process.poll() is not None]
+    assert not ended, f"nobody should end, and these did: {ended}"
     await asyncio.gather(*(service.end() for service in scene.services))
 
 
