@@ -133,8 +133,9 @@ async def unpublished(connection: Connection, limit: int, most_bytes: int = PORT
     return [_row(row) for row in await run(connection, "dead_letters_to_publish", limit, most_bytes)]
 
 
-async def mark_published(connection: Connection, ids: Sequence[int], relay_epoch: int) -> None:
-    await run(connection, "mark_dead_letters_published", list(ids), relay_epoch)
+async def mark_published(connection: Connection, ids: Sequence[int], relay_epoch: int) -> bool:
+    """False: the lease of that epoch is over, and nothing is marked."""
+    return bool(await run(connection, "mark_dead_letters_published", list(ids), relay_epoch))
 
 
 async def find(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from backorder_allocator.decision import Rules
-from backorder_allocator.promises import UNKNOWN, Lead, Promise, held, project, steps, uncovered
+from backorder_allocator.promises import UNKNOWN, Lead, Promise, held, in_utc, project, steps, uncovered
 from backorder_allocator.state import Line, Pool, PoolKey, State
 from backorder_allocator.statements import Connection, Rows, columns, run
 
@@ -74,5 +74,5 @@ async def read_moved(
 
 def _as_json(known: Outlook) -> str:
     """The units of each step with the day that is promised up to there, as text: arrays of them differ in length."""
-    days = [(reached, promise.at.date()) for reached, promise in known.steps if promise.at]
+    days = [(reached, in_utc(promise.at).date()) for reached, promise in known.steps if promise.at]
     return json.dumps([[reached for reached, _ in days], [day.isoformat() for _, day in days]])

@@ -28,6 +28,7 @@ POOLS_A_TURN = 1000
 POOLS_AT_ONCE = 50
 """Input waits while Python plans them."""
 LINES_AT_ONCE = 5000
+LONGEST_REST_SECONDS = 1.0
 IDLE_SECONDS = 2.0
 """How long it sleeps when nobody wakes it: another process may have left pools behind."""
 TRIES = 3
@@ -59,17 +60,21 @@ class Planner:
         return 0 if found == POOLS_A_TURN else IDLE_SECONDS
 
     async def run(self, connection: asyncpg.Connection, at: datetime, over: float | None = None) -> int:
-        """Plan pools that are stale, at a time, spread over so many seconds at least. Gives how many it found."""
+        """Plan pools that are stale at a time. Gives how many it found.
+
+        `over`: spread over so many seconds at least; then each portion is planned at the time when its turn comes.
+        """
         rows = await run(connection, "stale_pools", POOLS_A_TURN, list(self.setbacks.resting()), at)
         telemetry.STALE_POOLS.set(len(rows))
         cut = list(portions([(row["pool_id"], row["waiting"] if row["causes"] else 0) for row in rows]))
         for ids in cut:
             began = perf_counter()
-            await self.attempt(connection, ids, at)
+            await self.attempt(connection, ids, at if over is None else datetime.now(UTC))
             if over is not None:
-                # Planning is worth less than input: it never takes more than half of the time, nor much of it at once.
+                # Planning is worth less than input: it takes no more than half of the time, nor much of it at once.
+                # But the pools behind one with a very long queue wait for it once, not twice.
                 took = perf_counter() - began
-                await sleep(self.ending, max(took, over / len(cut) - took))
+                await sleep(self.ending, max(min(took, LONGEST_REST_SECONDS), over / len(cut) - took))
         return len(rows)
 
     def failing(self) -> int:

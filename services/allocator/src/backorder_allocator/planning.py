@@ -1,8 +1,8 @@
 """The planner's transactions: promises and availability of stale pools are computed again, and what moved is told.
 
-Queues are read and planned whole, in one snapshot without locks. Then one short transaction locks the pools and the
-orders whose lines move, checks that nothing changed since, writes and tells. What the journal says of it is enough to
-repeat it by `plan_once`: its time, its pools, in the state they were in, and how many lines it wrote at most.
+The lines whose date moves are found in one snapshot without locks. Then one short transaction locks their pools and
+orders, checks that nothing changed since, writes and tells. What the journal says of it is enough to repeat it by
+`plan_once`: its time, its pools, in the state they were in, and how many lines it wrote at most.
 """
 
 from collections import Counter

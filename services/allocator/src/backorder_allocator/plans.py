@@ -9,7 +9,7 @@ from backorder_allocator import store
 from backorder_allocator.availability import Shown
 from backorder_allocator.decision import Rules
 from backorder_allocator.moves import Move, moves, needs_plan
-from backorder_allocator.promises import Coming, Lead, Projection, Waiting, project, steps
+from backorder_allocator.promises import Coming, Lead, Projection, Waiting, in_utc, project, steps
 from backorder_allocator.state import Pool, PoolKey
 from backorder_allocator.statements import Connection, columns, run
 
@@ -121,7 +121,9 @@ def _known(stale: StalePool, projection: Projection, at: datetime) -> tuple[int,
     The units of each step with the day that is promised up to there, as text: arrays of them differ in length.
     """
     release_at = stale.pool.release_at(at)
-    days = [(reached, promise.at.date()) for reached, promise in steps(projection, release_at, at) if promise.at]
+    days = [
+        (reached, in_utc(promise.at).date()) for reached, promise in steps(projection, release_at, at) if promise.at
+    ]
     text = json.dumps([[reached for reached, _ in days], [day.isoformat() for _, day in days]])
     return stale.pool_id, text, stale.pool.policy.default_lead_time_days, release_at
 

@@ -68,7 +68,7 @@ class Purging:
         self.ending = asyncio.Event()
         # Not all processes at once.
         self.due_at = monotonic() + FIRST_SECONDS * random()  # noqa: S311
-        """By our own clock (monotonic). Every commit wakes the parts, and this one has nothing to do then."""
+        """By our own clock (monotonic)."""
 
     def failing(self) -> int:
         return 0

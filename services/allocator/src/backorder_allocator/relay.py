@@ -146,7 +146,8 @@ class Relay:
             return False
         await self.send([self.dead_letter_message(letter) for letter in letters])
         reached("dlq.acked")
-        await dead_letters.mark_published(connection, [letter.dead_letter_id for letter in letters], lease.epoch)
+        if not await dead_letters.mark_published(connection, [each.dead_letter_id for each in letters], lease.epoch):
+            raise LeaseLostError(f"the relay's epoch {lease.epoch} is over: another process publishes now")
         telemetry.PUBLISHED.labels(DEAD_LETTER_TOPIC).inc(len(letters))
         return bool(letters)
 

@@ -22,7 +22,7 @@ from backorder_allocator.decision import Input, Message
 from backorder_allocator.errors import ConfigurationError
 from backorder_allocator.fail_points import reached
 from backorder_allocator.intake import Intake
-from backorder_allocator.polling import Polls
+from backorder_allocator.polling import LIGHT_BATCH, Polls
 from backorder_allocator.settings import Settings
 from backorder_allocator.unpacking import limit_unpacking, portions
 from backorder_schemas import (
@@ -36,6 +36,8 @@ INPUT_TOPICS = ("orders", "stock-received", "stock-adjusted", "inbound-supply", 
 GROUP = "allocator"
 POLL_MILLISECONDS = 100
 """How long a poll waits where nothing comes."""
+TAKEN_AT_ONCE = 500
+"""Records: whether that is enough for memory is looked at between."""
 COMMIT_TIMEOUT_SECONDS = 5.0
 SEEK_TIMEOUT_SECONDS = 10.0
 REVOKE_TIMEOUT_SECONDS = 25.0
@@ -153,8 +155,19 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
 
     async def poll(consumer: AIOKafkaConsumer) -> list[ConsumerRecord]:
         # The library's own `get_msg` sleeps after an empty poll: what came then would lie for as long.
-        found = await consumer.getmany(timeout_ms=POLL_MILLISECONDS, max_records=settings.max_batch_records)
-        return [record for records in found.values() for record in records]
+        taken: list[ConsumerRecord] = []
+        size = 0
+        while len(taken) < settings.max_batch_records and size < LIGHT_BATCH:
+            found = await consumer.getmany(
+                timeout_ms=0 if taken else POLL_MILLISECONDS,
+                max_records=min(TAKEN_AT_ONCE, settings.max_batch_records - len(taken)),
+            )
+            if not found:
+                break
+            more = [record for records in found.values() for record in records]
+            taken += more
+            size += sum(len(record.value or b"") for record in more)
+        return taken
 
     positions.subscriber = subscriber
     why_full = Backlog(intake.pool, settings.max_unpublished).why_full
@@ -177,6 +190,8 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
                 intake.on_lost(error)
                 return
             for number, portion in enumerate(portions(records)):
+                if intake.stopping.is_set():
+                    return
                 ahead = polls.decoded if not number else ()
                 if not await intake.take(partial(read_all, portion, ahead, prefix)):
                     # It is not settled: before anything more is polled, reading goes back to the cursors.

@@ -18,7 +18,7 @@ STATEMENT_SECONDS = Histogram(
 )
 BATCH_SECONDS = Histogram("allocator_batch_seconds", "One batch, from its first lock to COMMIT", buckets=FAST)
 BATCH_RECORDS = Histogram(
-    "allocator_batch_records", "Records in a batch", buckets=(1, 10, 50, 100, 250, 500, 1000, 2000)
+    "allocator_batch_records", "Records in a batch", buckets=(1, 10, 50, 100, 250, 500, 1000, 2000, 4000, 10000)
 )
 MESSAGES = Counter("allocator_messages_total", "Input messages by outcome", ["topic", "outcome"])
 DEAD_LETTERS = Counter("allocator_dead_letters_total", "Messages that can never be used", ["topic", "reason"])
