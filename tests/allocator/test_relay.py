@@ -180,6 +180,35 @@ async def test_records_without_key_or_value_are_sent_as_they_are(
     assert {(record.key, record.value) for record in records} == {(None, None), (None, b"v"), (b"k", None)}
 
 
+async def test_who_lost_the_lease_unnoticed_sends_a_dead_letter_once_and_stops(
+    connection: asyncpg.Connection, settings: Settings, relays: tuple[Relay, Relay]
+) -> None:
+    first = relays[0]
+    await first.turn(connection)
+    await work(connection, [Partitions().broken("orders", "not_json")], Context())
+    # As when the database's clock jumps: by our own clock the lease holds for seconds.
+    await connection.execute("UPDATE relay SET epoch = epoch + 1, holder = 'another'")
+    first.letters_at = 0.0
+    with pytest.raises(LeaseLostError):
+        await first.turn(connection)
+    assert len(await published(settings, "allocator.dlq", 1)) == 1
+    assert not await connection.fetchval("SELECT published FROM dead_letters")
+
+
+async def test_a_lease_is_renewed_before_it_ends_and_not_in_every_turn(
+    connection: asyncpg.Connection, relays: tuple[Relay, Relay]
+) -> None:
+    first = relays[0]
+    until = "SELECT lease_until FROM relay"
+    await first.turn(connection)
+    taken = await connection.fetchval(until)
+    await first.turn(connection)
+    assert await connection.fetchval(until) == taken
+    first.lease_ends = monotonic() + relay.RENEW_SECONDS - 0.1
+    await first.turn(connection)
+    assert await connection.fetchval(until) > taken
+
+
 async def test_who_cannot_reach_kafka_lets_another_process_publish(
     connection: asyncpg.Connection, database_url: str, settings: Settings
 ) -> None:
