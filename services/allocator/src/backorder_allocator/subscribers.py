@@ -143,6 +143,9 @@ def make_broker(settings: Settings, intake: Intake) -> KafkaBroker:
         fetch_max_wait_ms=20,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         session_timeout_ms=10_000,
+        # The library's 5 minutes are less than a database may be away. Who leaves the group for that, when others do so
+        # too, may end by an error of the library, and be started again.
+        max_poll_interval_ms=900_000,
         rebalance_timeout_ms=30_000,
         ack_policy=AckPolicy.MANUAL,
         # A reply_to header would make the library publish wherever a sender says.
