@@ -1,21 +1,18 @@
 """What the planner reads of a queue is enough: nobody whose date moves is left out, and nearly nobody else is read."""
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 import asyncpg
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backorder_allocator.connections import SESSION
 from backorder_allocator.moves import moves
 from backorder_allocator.plans import StalePool, read_lines
 from backorder_allocator.promises import Coming, Lead, Projection, PromiseRules, Waiting, project
 from backorder_allocator.state import Policy, Pool, PoolKey
-from tests.conftest import Databases
+from tests.allocator.shared_database import SharedDatabase
 
 NOW = datetime(2026, 11, 2, 9, tzinfo=UTC)
 
@@ -58,22 +55,6 @@ policies = st.builds(
     default_lead_time_days=st.none() | st.integers(0, 3),
 )
 pools = st.lists(st.tuples(queues, projections, policies), min_size=1, max_size=3)
-
-
-class Database:
-    """A database that many examples share, each in a transaction that is rolled back."""
-
-    def __init__(self, runner: asyncio.Runner, connection: asyncpg.Connection) -> None:
-        self.runner = runner
-        self.connection = connection
-
-
-@pytest.fixture(scope="module")
-def database(postgres: Databases, migrated: str) -> Iterator[Database]:
-    with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(postgres.create_database(template=migrated), server_settings=SESSION))
-        yield Database(runner, connection)
-        runner.run(connection.close())
 
 
 def stale(number: int, policy: Policy) -> StalePool:
@@ -131,7 +112,7 @@ def whole(number: int, queue: Sequence[Waiting], *, in_preorder: bool) -> list[t
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(pools)
 def test_whose_date_moves_is_read_and_the_others_are_not(
-    database: Database, made: list[tuple[list[Waiting], Projection, Policy]]
+    database: SharedDatabase, made: list[tuple[list[Waiting], Projection, Policy]]
 ) -> None:
     found = database.runner.run(read(database.connection, made))
     for number, (queue, projection, policy) in enumerate(made):

@@ -1,18 +1,15 @@
 """What `what-if` reads is enough: it answers as if it had read whole queues and planned them before and after."""
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backorder_allocator.arguments import Delay, Receipt
-from backorder_allocator.connections import SESSION
 from backorder_allocator.decision import Message, Rules
 from backorder_allocator.errors import ConfigurationError
 from backorder_allocator.promises import PromiseRules
@@ -30,9 +27,9 @@ from backorder_schemas import (
     SupplyExpected,
 )
 from tests.allocator import naive_what_if
+from tests.allocator.shared_database import SharedDatabase
 from tests.allocator.stored_shop import HOUR, StoredShop, day, line
 from tests.allocator.strategies import ORDER_IDS, SEGMENT_HEAD_STARTS, START
-from tests.conftest import Databases
 
 Pools = st.SearchStrategy[tuple[str, str]]
 
@@ -164,26 +161,10 @@ def questions(draw: st.DrawFn) -> tuple[list[Message], list[Idea]]:
     return history, draw(st.lists(of_any_kind, min_size=1, max_size=4))
 
 
-class Database:
-    """A database that many examples share, each in a transaction that is rolled back."""
-
-    def __init__(self, runner: asyncio.Runner, connection: asyncpg.Connection) -> None:
-        self.runner = runner
-        self.connection = connection
-
-
-@pytest.fixture(scope="module")
-def database(postgres: Databases, migrated: str) -> Iterator[Database]:
-    with asyncio.Runner() as runner:
-        connection = runner.run(asyncpg.connect(postgres.create_database(template=migrated), server_settings=SESSION))
-        yield Database(runner, connection)
-        runner.run(connection.close())
-
-
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(questions(), shop_rules, st.booleans(), st.integers(0, 8))
 def test_the_answer_is_that_of_whole_queues(
-    database: Database, question: tuple[list[Message], list[Idea]], rules: Rules, planned: bool, days: int
+    database: SharedDatabase, question: tuple[list[Message], list[Idea]], rules: Rules, planned: bool, days: int
 ) -> None:
     history, ideas = question
     database.runner.run(compare(database.connection, history, rules, planned, timedelta(days), ideas))

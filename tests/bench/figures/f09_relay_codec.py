@@ -186,7 +186,7 @@ async def rewind(world: World) -> None:
 def producer_of(world: World) -> AIOKafkaProducer:
     """With the relay's settings."""
     return AIOKafkaProducer(
-        bootstrap_servers=world.kafka, acks="all", enable_idempotence=True, linger_ms=5, max_batch_size=BATCH_BYTES
+        bootstrap_servers=world.kafka, acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES
     )
 
 

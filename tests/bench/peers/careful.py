@@ -16,7 +16,7 @@ BATCH = 100
 
 async def run(spec: common.Spec) -> None:
     pool = await common.pool(spec)
-    producer = await common.producer(spec, linger_ms=5)
+    producer = await common.producer(spec)
     progress = common.Progress(spec)
     broker = KafkaBroker([spec.kafka], apply_types=False, logger=None)
 

@@ -70,13 +70,12 @@ async def told_to_begin() -> None:
     await asyncio.to_thread(sys.stdin.readline)
 
 
-async def producer(spec: Spec, linger_ms: int) -> AIOKafkaProducer:
-    """Like the allocator's. `linger_ms` 0 where each message is waited for."""
+async def producer(spec: Spec) -> AIOKafkaProducer:
+    """Like the allocator's."""
     made = AIOKafkaProducer(
         bootstrap_servers=spec.kafka,
         acks="all",
         enable_idempotence=True,
-        linger_ms=linger_ms,
         max_batch_size=256 * 1024,
         max_request_size=2 * 1024 * 1024,
     )

@@ -76,7 +76,7 @@ async def run(spec: common.Spec) -> None:
     tables = {name: await rows_of(spec, name, before) for name, before in spec.rows_before if name != "published"}
     messages = await published(spec, dict(spec.rows_before)["published"])
     progress = common.Progress(spec)
-    producer = await common.producer(spec, linger_ms=5)
+    producer = await common.producer(spec)
     consumer = AIOKafkaConsumer(
         spec.topic,
         bootstrap_servers=spec.kafka,

@@ -14,7 +14,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 async def run(spec: common.Spec) -> None:
     pool = await common.pool(spec)
-    producer = await common.producer(spec, linger_ms=0)
+    producer = await common.producer(spec)
     progress = common.Progress(spec)
     broker = KafkaBroker([spec.kafka], apply_types=False, logger=None)
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from backorder_allocator import connections, reading, words
+from backorder_allocator import connections, reading, store, words
 from backorder_allocator.decision import Rules
 from backorder_allocator.errors import ConfigurationError
 from backorder_allocator.migrate import require_current
 from backorder_allocator.output import as_json, show_table
-from backorder_allocator.promises import Lead, Promise, PromiseRules, Waiting, plan, project
+from backorder_allocator.promises import Promise, PromiseRules, plan, project
 from backorder_allocator.ranking import sentence
 from backorder_allocator.reading import PoolNow
 from backorder_allocator.settings import Settings
@@ -95,18 +95,7 @@ def _pool(
     coming = [each for supply in supplies if (each := supply.coming(now)) is not None]
     projection = project(pool.unassigned, coming, now, rules)
     dates = dict(zip(projection.supply_ids, projection.dates, strict=True))
-    queue = [
-        Waiting(
-            row["order_id"],
-            row["line_no"],
-            row["quantity_waiting"],
-            row["placed_at"],
-            row["promised_at"],
-            row["first_promised_at"],
-            None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
-        )
-        for row in lines
-    ]
+    queue = [store.waiting_of(row) for row in lines]
     policy = asdict(pool.policy)
     release_at = pool.release_at(now)
     promises = plan(

@@ -3,13 +3,13 @@
 PostgreSQL counts who waits ahead of a line, before and after, and compares the days: only lines that move are read.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from backorder_allocator.decision import Rules
-from backorder_allocator.promises import UNKNOWN, Lead, Promise, held, in_utc, project, steps, uncovered
+from backorder_allocator.plans import steps_as_json
+from backorder_allocator.promises import UNKNOWN, Lead, Promise, held, project, steps, uncovered
 from backorder_allocator.state import Line, Pool, PoolKey, State
 from backorder_allocator.statements import Connection, Rows, columns, run
 
@@ -62,7 +62,8 @@ async def read_moved(
     asked = []
     for key, pool_id in pools.items():
         before, after = views[key]
-        asked.append((pool_id, _as_json(before), _as_json(after), after.lead_time_days is not None))
+        steps_of = steps_as_json(before.steps), steps_as_json(after.steps)
+        asked.append((pool_id, *steps_of, after.lead_time_days is not None))
     places = {key: place for place, key in enumerate(pools, 1)}
     lines = [
         (places[line.pool], *line.rank, line.waiting - (before.waiting if before else 0))
@@ -70,9 +71,3 @@ async def read_moved(
         if line.pool in places
     ]
     return await run(connection, "dates_that_move", *columns(asked, 4), *columns(lines, 5))
-
-
-def _as_json(known: Outlook) -> str:
-    """The units of each step with the day that is promised up to there, as text: arrays of them differ in length."""
-    days = [(reached, in_utc(promise.at).date()) for reached, promise in known.steps if promise.at]
-    return json.dumps([[reached for reached, _ in days], [day.isoformat() for _, day in days]])

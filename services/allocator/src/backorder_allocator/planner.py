@@ -28,7 +28,8 @@ POOLS_A_TURN = 1000
 POOLS_AT_ONCE = 50
 """Input waits while Python plans them."""
 LINES_AT_ONCE = 5000
-LONGEST_REST_SECONDS = 1.0
+LONGEST_BREAK_SECONDS = 1.0
+"""Between two portions of a turn."""
 IDLE_SECONDS = 2.0
 """How long it sleeps when nobody wakes it: another process may have left pools behind."""
 TRIES = 3
@@ -74,7 +75,7 @@ class Planner:
                 # Planning is worth less than input: it takes no more than half of the time, nor much of it at once.
                 # But the pools behind one with a very long queue wait for it once, not twice.
                 took = perf_counter() - began
-                await sleep(self.ending, max(min(took, LONGEST_REST_SECONDS), over / len(cut) - took))
+                await sleep(self.ending, max(min(took, LONGEST_BREAK_SECONDS), over / len(cut) - took))
         return len(rows)
 
     def failing(self) -> int:

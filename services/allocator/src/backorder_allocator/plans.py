@@ -9,7 +9,7 @@ from backorder_allocator import store
 from backorder_allocator.availability import Shown
 from backorder_allocator.decision import Rules
 from backorder_allocator.moves import Move, moves, needs_plan
-from backorder_allocator.promises import Coming, Lead, Projection, Waiting, in_utc, project, steps
+from backorder_allocator.promises import Coming, Projection, Promise, Waiting, in_utc, project, steps
 from backorder_allocator.state import Pool, PoolKey
 from backorder_allocator.statements import Connection, columns, run
 
@@ -101,31 +101,21 @@ async def read_lines(
     await store.allow_idling(connection, len(rows))
     found: dict[int, list[tuple[Waiting, int]]] = {each.pool_id: [] for each in pools}
     for row in rows:
-        lead = None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"])
-        line = Waiting(
-            row["order_id"],
-            row["line_no"],
-            row["quantity_waiting"],
-            row["placed_at"],
-            row["promised_at"],
-            row["first_promised_at"],
-            lead,
-        )
-        found[row["pool_id"]].append((line, row["wanted"]))
+        found[row["pool_id"]].append((store.waiting_of(row), row["wanted"]))
     return found
 
 
 def _known(stale: StalePool, projection: Projection, at: datetime) -> tuple[int, str, int | None, datetime | None]:
-    """What `lines_to_plan` has to know of a pool to leave out the lines whose date stays.
-
-    The units of each step with the day that is promised up to there, as text: arrays of them differ in length.
-    """
+    """What `lines_to_plan` has to know of a pool to leave out the lines whose date stays."""
     release_at = stale.pool.release_at(at)
-    days = [
-        (reached, in_utc(promise.at).date()) for reached, promise in steps(projection, release_at, at) if promise.at
-    ]
-    text = json.dumps([[reached for reached, _ in days], [day.isoformat() for _, day in days]])
+    text = steps_as_json(steps(projection, release_at, at))
     return stale.pool_id, text, stale.pool.policy.default_lead_time_days, release_at
+
+
+def steps_as_json(known: Iterable[tuple[int, Promise]]) -> str:
+    """The units of each step with the day that is promised up to there, as text: arrays of them differ in length."""
+    days = [(reached, in_utc(promise.at).date()) for reached, promise in known if promise.at]
+    return json.dumps([[reached for reached, _ in days], [day.isoformat() for _, day in days]])
 
 
 def shown_as_json(shown: Shown) -> str:

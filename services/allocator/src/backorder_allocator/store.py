@@ -16,7 +16,7 @@ from backorder_allocator import rules_json
 from backorder_allocator.decision import EscalationDue, ReleaseDue, Rules, SupplyDue, Timer
 from backorder_allocator.errors import LostCommitsError
 from backorder_allocator.events import SealedEvent
-from backorder_allocator.promises import CAUSES, Cause, Lead
+from backorder_allocator.promises import CAUSES, Cause, Lead, Waiting
 from backorder_allocator.remembering import Memory, PartitionKey
 from backorder_allocator.state import (
     FulfilmentKey,
@@ -278,6 +278,19 @@ def line_of(row: asyncpg.Record) -> Line:
         row["quantity_rejected"],
         row["quantity_shipped"],
         () if row["releases"] == "[]" else tuple((number, units) for number, units in json.loads(row["releases"])),
+        row["promised_at"],
+        row["first_promised_at"],
+        None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
+    )
+
+
+def waiting_of(row: asyncpg.Record) -> Waiting:
+    """A line as it is planned, from its row with the moment of its order."""
+    return Waiting(
+        row["order_id"],
+        row["line_no"],
+        row["quantity_waiting"],
+        row["placed_at"],
         row["promised_at"],
         row["first_promised_at"],
         None if row["lead_at"] is None else Lead(row["lead_days"], row["lead_at"]),
